@@ -1,0 +1,26 @@
+//! What an import leaves behind: deployment trees, the manifest, the measurements and the report.
+//!
+//! Pure: the same input gives the same bytes. There is no clock, no environment and no disk here; what is rendered is a
+//! [`FileTree`] that the pipeline writes.
+
+mod error;
+mod manifest;
+mod measurements;
+mod name;
+mod package;
+pub mod report;
+pub mod targets;
+mod tree;
+
+pub use error::Error;
+pub use manifest::{
+    Accuracy, Artefact, Bound, Check, ClassAccuracy, CocoMetrics, Dataset, Licence, Manifest, Precision, Source,
+    SourceFile, StepRecord, Tool, Verdict,
+};
+pub use measurements::{
+    Capture, CaptureMode, DeepStream, Engine, Figure, Gpu, ImageTimes, Latency, Machine, Measurements, StepTime,
+    StreamRun, TensorRt, TrtexecRun,
+};
+pub use name::PackageName;
+pub use package::{config_files, paths};
+pub use tree::{Content, FileTree};

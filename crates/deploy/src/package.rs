@@ -1,0 +1,56 @@
+//! Where things are in a package, and the files of `config/` that derive from the detector alone.
+//!
+//! The folder names are fixed by the documents that the project started from; nothing is written flat.
+
+use detect::Detector;
+
+use crate::{Error, FileTree};
+
+/// Paths from the package's root.
+pub mod paths {
+    use crate::{PackageName, Precision};
+
+    /// Source, detector, artefacts and checks.
+    pub const MANIFEST: &str = "manifest.json";
+    /// What differs from run to run.
+    pub const MEASUREMENTS: &str = "measurements.json";
+    /// Class names, one a line.
+    pub const LABELS: &str = "config/labels.txt";
+    /// The detector's description.
+    pub const DETECTOR: &str = "config/detector.json";
+    /// Folder of annotated images.
+    pub const SAMPLES: &str = "samples";
+    /// Folder of the report.
+    pub const REPORTS: &str = "reports";
+    /// The report's numbers.
+    pub const BENCHMARK_DATA: &str = "reports/benchmark_data.json";
+
+    /// The ONNX file of a precision: `model/<name>.onnx`, `model/<name>_fp16.onnx` …
+    pub fn model(name: &PackageName, precision: Precision) -> String {
+        match precision {
+            Precision::Fp32 => format!("model/{name}.onnx"),
+            other => format!("model/{name}_{other}.onnx"),
+        }
+    }
+
+    /// An engine: `benchmarks/engines/<name>_dynamic_b<max>.engine`.
+    pub fn engine(name: &PackageName, max_batch: u32) -> String {
+        format!("benchmarks/engines/{name}_dynamic_b{max_batch}.engine")
+    }
+
+    /// The PDF report.
+    pub fn pdf_report(name: &PackageName) -> String {
+        format!("{REPORTS}/benchmark_report_{name}.pdf")
+    }
+}
+
+/// `config/labels.txt` and `config/detector.json`.
+///
+/// # Errors
+/// None with the paths as they are; the type is the tree's.
+pub fn config_files(detector: &Detector) -> Result<FileTree, Error> {
+    let mut tree = FileTree::new();
+    tree.add(paths::LABELS, detector.labels.to_lines())?;
+    tree.add(paths::DETECTOR, detector.to_json())?;
+    Ok(tree)
+}

@@ -1,0 +1,176 @@
+//! Convolution, pooling, resizing and sampling of images `[batch, channels, height, width]`.
+
+use super::{Builder, Value};
+use crate::{Attribute, Dim};
+
+/// How a convolution moves: one number for both directions where one is enough.
+#[derive(Debug, Clone, Copy)]
+pub struct Conv {
+    /// Step, `[vertical, horizontal]`.
+    pub stride: [usize; 2],
+    /// Zeros around the image: `[top, left, bottom, right]`.
+    pub padding: [usize; 4],
+    /// Distance between the kernel's elements.
+    pub dilation: [usize; 2],
+    /// Groups of channels that do not mix.
+    pub groups: usize,
+}
+
+impl Conv {
+    /// The same stride both ways, the same padding on all sides, one group.
+    pub fn new(stride: usize, padding: usize) -> Self {
+        Self { stride: [stride; 2], padding: [padding; 4], dilation: [1; 2], groups: 1 }
+    }
+}
+
+/// How a pooling window moves.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool {
+    /// The window, square.
+    pub kernel: usize,
+    /// Step.
+    pub stride: usize,
+    /// Padding on all sides.
+    pub padding: usize,
+    /// Whether a window that hangs over the edge counts.
+    pub ceil: bool,
+}
+
+/// How new pixels come from old ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interpolation {
+    /// The nearest pixel, as PyTorch's `nearest` picks it.
+    Nearest,
+    /// Linear between pixel centres (`align_corners=False`).
+    Linear,
+    /// Cubic between pixel centres (a = -0.75, as PyTorch).
+    Cubic,
+}
+
+impl Builder {
+    /// Convolution with a weight `[out, in / groups, height, width]` and a bias `[out]`.
+    pub fn conv(&mut self, x: &Value, weight: &Value, bias: Option<&Value>, conv: Conv) -> Value {
+        let mut inputs = vec![x, weight];
+        inputs.extend(bias);
+        let fits = x.rank() == 4
+            && weight.rank() == 4
+            && conv.groups > 0
+            && x.size(1) == weight.size(1) * conv.groups
+            && bias.is_none_or(|bias| bias.shape == weight.shape[..1]);
+        let kernel = if fits { [weight.size(2), weight.size(3)] } else { [0; 2] };
+        let [Some(height), Some(width)] = [0, 1].map(|at| {
+            let padded = x.size(2 + at as i64) + conv.padding[at] + conv.padding[at + 2];
+            let reach = (conv.dilation[at] * kernel[at].checked_sub(1)?) + 1;
+            Some(padded.checked_sub(reach)? / conv.stride[at].max(1) + 1)
+        }) else {
+            return self.mismatch("Conv", &inputs);
+        };
+        let shape = vec![x.shape[0].clone(), weight.shape[0].clone(), height.into(), width.into()];
+        let attributes = [
+            ("dilations", integers(&conv.dilation)),
+            ("group", Attribute::Int(conv.groups as i64)),
+            ("kernel_shape", integers(&kernel)),
+            ("pads", integers(&conv.padding)),
+            ("strides", integers(&conv.stride)),
+        ];
+        self.node_of("Conv", &inputs, attributes, x.dtype, shape)
+    }
+
+    /// `(x - mean) / sqrt(variance + epsilon) × scale + bias` by channel, with fixed statistics.
+    pub fn batch_norm(&mut self, x: &Value, parameters: [&Value; 4], epsilon: f32) -> Value {
+        let [scale, bias, mean, variance] = parameters;
+        let inputs = [x, scale, bias, mean, variance];
+        if x.rank() < 2 || parameters.iter().any(|p| p.shape != x.shape[1..2]) {
+            return self.mismatch("BatchNormalization", &inputs);
+        }
+        self.node("BatchNormalization", &inputs, [("epsilon", epsilon.into())])
+    }
+
+    /// The largest value in each window.
+    pub fn max_pool(&mut self, x: &Value, pool: Pool) -> Value {
+        self.pool("MaxPool", x, pool, [("ceil_mode", Attribute::Int(i64::from(pool.ceil)))])
+    }
+
+    /// The mean of each window; padding does not count.
+    pub fn average_pool(&mut self, x: &Value, pool: Pool) -> Value {
+        let attributes =
+            [("ceil_mode", Attribute::Int(i64::from(pool.ceil))), ("count_include_pad", Attribute::Int(0))];
+        self.pool("AveragePool", x, pool, attributes)
+    }
+
+    /// Height and width changed to these sizes.
+    pub fn resize(&mut self, x: &Value, height: usize, width: usize, interpolation: Interpolation) -> Value {
+        if x.rank() != 4 || x.size(2) == 0 || x.size(3) == 0 {
+            return self.mismatch("Resize", &[x]);
+        }
+        // By scales, not sizes: a Resize by sizes would have to state the batch, which is not known.
+        let scales = [1.0, 1.0, height as f32 / x.size(2) as f32, width as f32 / x.size(3) as f32];
+        let scales = self.floats(&[4], scales.to_vec());
+        let absent = Value { name: String::new(), dtype: x.dtype, shape: Vec::new() };
+        let (mode, coordinates) = match interpolation {
+            Interpolation::Nearest => ("nearest", "asymmetric"),
+            Interpolation::Linear => ("linear", "half_pixel"),
+            Interpolation::Cubic => ("cubic", "half_pixel"),
+        };
+        let attributes = [
+            ("mode", mode.into()),
+            ("coordinate_transformation_mode", coordinates.into()),
+            ("nearest_mode", "floor".into()),
+        ];
+        let shape = vec![x.shape[0].clone(), x.shape[1].clone(), height.into(), width.into()];
+        self.node_of("Resize", &[x, &absent, &scales], attributes, x.dtype, shape)
+    }
+
+    /// `x` `[n, c, h, w]` read at `grid` `[n, height, width, 2]` (x, y in -1..1), bilinear, zeros outside,
+    /// `align_corners=False`: `[n, c, height, width]`.
+    pub fn grid_sample(&mut self, x: &Value, grid: &Value) -> Value {
+        if x.rank() != 4 || grid.rank() != 4 || grid.size(3) != 2 || x.shape[0] != grid.shape[0] {
+            return self.mismatch("GridSample", &[x, grid]);
+        }
+        let shape =
+            vec![x.shape[0].clone(), x.shape[1].clone(), grid.shape[1].clone(), grid.shape[2].clone()];
+        let mode = if self.opset() >= 20 { "linear" } else { "bilinear" };
+        let attributes =
+            [("mode", mode.into()), ("padding_mode", "zeros".into()), ("align_corners", Attribute::Int(0))];
+        self.node_of("GridSample", &[x, grid], attributes, x.dtype, shape)
+    }
+
+    fn pool<const N: usize>(
+        &mut self,
+        op: &str,
+        x: &Value,
+        pool: Pool,
+        attributes: [(&str, Attribute); N],
+    ) -> Value {
+        let [Some(height), Some(width)] = [2, 3].map(|axis| pooled(x.size(axis), pool)) else {
+            return self.mismatch(op, &[x]);
+        };
+        if x.rank() != 4 {
+            return self.mismatch(op, &[x]);
+        }
+        let shape = vec![x.shape[0].clone(), x.shape[1].clone(), Dim::Fixed(height), Dim::Fixed(width)];
+        let value = self.node_of(op, &[x], attributes, x.dtype, shape);
+        if let Some(node) = self.graph.nodes.last_mut() {
+            node.attributes.insert("kernel_shape".into(), integers(&[pool.kernel; 2]));
+            node.attributes.insert("pads".into(), integers(&[pool.padding; 4]));
+            node.attributes.insert("strides".into(), integers(&[pool.stride; 2]));
+        }
+        value
+    }
+}
+
+/// The number of windows along one side, by PyTorch's rule: with `ceil` the last window must start inside.
+fn pooled(size: usize, pool: Pool) -> Option<usize> {
+    let room = (size + 2 * pool.padding).checked_sub(pool.kernel)?;
+    let stride = pool.stride.max(1);
+    if !pool.ceil {
+        return Some(room / stride + 1);
+    }
+    let windows = room.div_ceil(stride) + 1;
+    let last_starts_outside = (windows - 1) * stride >= size + pool.padding;
+    Some(if last_starts_outside { windows - 1 } else { windows })
+}
+
+fn integers(values: &[usize]) -> Attribute {
+    Attribute::Ints(values.iter().map(|value| *value as i64).collect())
+}
