@@ -1,0 +1,36 @@
+//! The only place that reads the environment. Every variable is named here once; `sightline --help` lists them.
+
+/// A variable and what it does.
+pub(crate) struct Variable {
+    pub(crate) name: &'static str,
+    pub(crate) effect: &'static str,
+}
+
+/// Every variable that the program itself reads, in order of name. Those of the Hugging Face and NGC tools are read by
+/// their own names, so that one set-up serves both.
+pub(crate) const VARIABLES: &[Variable] = &[
+    Variable { name: "CLICOLOR_FORCE", effect: "colour even when the output is no terminal" },
+    Variable { name: "HF_ENDPOINT", effect: "Hugging Face server (https://huggingface.co)" },
+    Variable { name: "HF_HOME", effect: "Hugging Face folder; the cache is its `hub`" },
+    Variable { name: "HF_HUB_CACHE", effect: "Hugging Face cache, shared with Python" },
+    Variable { name: "HF_HUB_OFFLINE", effect: "1: use the cache only" },
+    Variable { name: "HF_TOKEN", effect: "token for gated and private repositories" },
+    Variable { name: "HF_TOKEN_PATH", effect: "file that holds the token" },
+    Variable { name: "NGC_API_KEY", effect: "key for NGC models that guests may not download" },
+    Variable { name: "NO_COLOR", effect: "no colour" },
+];
+
+/// The value of a variable, when it is set, not empty and readable as text.
+pub(crate) fn lookup(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the place where the environment is read")]
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The table for `--help`.
+pub(crate) fn help() -> String {
+    let mut text = String::from("Environment:\n");
+    for Variable { name, effect } in VARIABLES {
+        text.push_str(&format!("  {name:<16} {effect}\n"));
+    }
+    text
+}
