@@ -19,9 +19,24 @@ pub struct Tensor {
     data: Data,
 }
 
+/// Where the bytes of a tensor lie that were not loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// The file, relative to the model's folder.
+    pub location: String,
+    /// The first byte.
+    pub offset: u64,
+    /// The stated number of bytes.
+    pub length: Option<u64>,
+}
+
 #[derive(Clone)]
 enum Data {
     Ready(Bytes),
+    /// One byte string an element.
+    Strings(Arc<[Bytes]>),
+    /// In a file that was not opened: [`crate::onnx::read_structure`] makes these.
+    Unresolved(Arc<External>),
     /// Computed when asked for: weights that ONNX wants transposed or rescaled are never all in memory at once.
     Deferred(Arc<dyn Fn() -> Bytes + Send + Sync>),
 }
@@ -51,6 +66,37 @@ impl Tensor {
         recipe: impl Fn() -> Bytes + Send + Sync + 'static,
     ) -> Self {
         Self { dtype, shape: shape.into(), data: Data::Deferred(Arc::new(recipe)) }
+    }
+
+    /// A tensor of texts, one an element.
+    ///
+    /// # Errors
+    /// [`Error::BadTensor`] when there are not as many texts as `shape` asks for.
+    pub fn strings(shape: impl Into<Vec<usize>>, values: Vec<Bytes>) -> Result<Self, Error> {
+        let shape = shape.into();
+        if elements_of(&shape) != Some(values.len()) {
+            return Err(Error::BadTensor {
+                name: String::new(),
+                reason: format!("{} texts for {shape:?}", values.len()),
+            });
+        }
+        Ok(Self { dtype: DataType::String, shape, data: Data::Strings(values.into()) })
+    }
+
+    /// A tensor whose bytes lie in a file that was not opened.
+    ///
+    /// # Errors
+    /// [`Error::BadTensor`] when `dtype` has no fixed size or `shape` is too large.
+    pub fn unresolved(
+        dtype: DataType,
+        shape: impl Into<Vec<usize>>,
+        external: External,
+    ) -> Result<Self, Error> {
+        let shape = shape.into();
+        if byte_len(dtype, &shape).is_none() {
+            return Err(Error::BadTensor { name: String::new(), reason: format!("{dtype} {shape:?}") });
+        }
+        Ok(Self { dtype, shape, data: Data::Unresolved(Arc::new(external)) })
     }
 
     /// A `float32` tensor.
@@ -88,7 +134,7 @@ impl Tensor {
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        elements_of(&self.shape).unwrap_or(usize::MAX)
     }
 
     /// Whether there are no elements.
@@ -96,19 +142,38 @@ impl Tensor {
         self.len() == 0
     }
 
-    /// The number of bytes, without computing a deferred tensor.
+    /// The number of bytes, without computing a deferred tensor or opening a file; texts are counted together.
     pub fn byte_len(&self) -> usize {
         match &self.data {
             Data::Ready(bytes) => bytes.len(),
-            Data::Deferred(_) => byte_len(self.dtype, &self.shape).unwrap_or(0),
+            Data::Strings(values) => values.iter().map(Bytes::len).sum(),
+            Data::Deferred(_) | Data::Unresolved(_) => byte_len(self.dtype, &self.shape).unwrap_or(0),
         }
     }
 
-    /// The bytes; a deferred tensor is computed now.
+    /// The bytes; a deferred tensor is computed now. Empty for texts and for a tensor in an unopened file
+    /// ([`Tensor::external`]).
     pub fn bytes(&self) -> Bytes {
         match &self.data {
             Data::Ready(bytes) => bytes.clone(),
             Data::Deferred(recipe) => recipe(),
+            Data::Strings(_) | Data::Unresolved(_) => Bytes::new(),
+        }
+    }
+
+    /// The texts of a `string` tensor.
+    pub fn as_strings(&self) -> Option<&[Bytes]> {
+        match &self.data {
+            Data::Strings(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The file that holds the bytes, when it was not opened.
+    pub fn external(&self) -> Option<&External> {
+        match &self.data {
+            Data::Unresolved(external) => Some(external),
+            _ => None,
         }
     }
 
@@ -123,7 +188,7 @@ impl Tensor {
     /// [`Error::BadTensor`] when the number of elements differs.
     pub fn reshaped(&self, shape: impl Into<Vec<usize>>) -> Result<Self, Error> {
         let shape = shape.into();
-        if shape.iter().product::<usize>() != self.len() {
+        if elements_of(&shape) != Some(self.len()) {
             return Err(Error::BadTensor {
                 name: String::new(),
                 reason: format!("{:?} cannot be seen as {shape:?}", self.shape),
@@ -132,12 +197,57 @@ impl Tensor {
         Ok(Self { shape, ..self.clone() })
     }
 
+    /// Tensors that differ at most in their first dimension, one after the other along it.
+    ///
+    /// # Errors
+    /// [`Error::BadTensor`] when types or the other dimensions differ, or there is no tensor.
+    pub fn stack(tensors: &[&Self]) -> Result<Self, Error> {
+        let fits = |a: &Self, b: &Self| {
+            a.dtype == b.dtype && a.shape.len() == b.shape.len() && a.shape.get(1..) == b.shape.get(1..)
+        };
+        let Some(first) = tensors.first().filter(|first| tensors.iter().all(|tensor| fits(first, tensor)))
+        else {
+            let shapes: Vec<&[usize]> = tensors.iter().map(|tensor| tensor.shape()).collect();
+            return Err(Error::BadTensor { name: String::new(), reason: format!("{shapes:?} do not stack") });
+        };
+        if tensors.len() == 1 {
+            return Ok((*first).clone());
+        }
+        let mut shape = first.shape.clone();
+        if let Some(rows) = shape.first_mut() {
+            *rows = tensors.iter().map(|tensor| tensor.shape[0]).sum();
+        }
+        let mut bytes = Vec::with_capacity(tensors.iter().map(|tensor| tensor.byte_len()).sum());
+        for tensor in tensors {
+            bytes.extend_from_slice(&tensor.bytes());
+        }
+        Self::new(first.dtype, shape, Bytes::from(bytes))
+    }
+
+    /// One row of the first dimension, as a batch of one, without a copy.
+    ///
+    /// # Errors
+    /// [`Error::BadTensor`] when there is no such row, or elements are narrower than a byte.
+    pub fn row(&self, at: usize) -> Result<Self, Error> {
+        let rows = self.shape.first().copied().unwrap_or(0);
+        let bytes = self.bytes();
+        if at >= rows || bytes.len() % rows != 0 {
+            let reason = format!("{} {:?} has no row {at}", self.dtype, self.shape);
+            return Err(Error::BadTensor { name: String::new(), reason });
+        }
+        let width = bytes.len() / rows;
+        let mut shape = self.shape.clone();
+        shape[0] = 1;
+        Self::new(self.dtype, shape, bytes.slice(at * width..(at + 1) * width))
+    }
+
     /// The values of a floating-point or integer tensor as `f32`, widened or rounded where they are not.
     ///
     /// # Errors
-    /// [`Error::WrongType`] for strings, complex numbers and types narrower than a byte.
+    /// [`Error::WrongType`] for strings, complex numbers and types narrower than a byte; [`Error::ExternalData`] when
+    /// the bytes were not loaded.
     pub fn to_f32(&self) -> Result<Vec<f32>, Error> {
-        let bytes = self.bytes();
+        let bytes = self.loaded()?;
         Ok(match self.dtype {
             DataType::F32 => elements(&bytes, f32::from_le_bytes),
             DataType::F16 => elements(&bytes, |b| f16::from_le_bytes(b).to_f32()),
@@ -172,7 +282,7 @@ impl Tensor {
     /// # Errors
     /// [`Error::WrongType`] when the elements are not integers.
     pub fn to_i64(&self) -> Result<Vec<i64>, Error> {
-        let bytes = self.bytes();
+        let bytes = self.loaded()?;
         Ok(match self.dtype {
             DataType::I64 => elements(&bytes, i64::from_le_bytes),
             DataType::I32 => elements(&bytes, |b| i64::from(i32::from_le_bytes(b))),
@@ -184,12 +294,28 @@ impl Tensor {
             other => return Err(Error::WrongType { expected: "integers", actual: other.name() }),
         })
     }
+
+    /// The bytes, or the fact that they were not loaded.
+    fn loaded(&self) -> Result<Bytes, Error> {
+        match self.external() {
+            Some(external) => Err(Error::ExternalData {
+                tensor: String::new(),
+                location: external.location.clone(),
+                reason: "it was not loaded".into(),
+            }),
+            None => Ok(self.bytes()),
+        }
+    }
 }
 
 /// Bytes a tensor of this type and shape takes; `None` for strings or when it overflows.
 pub(crate) fn byte_len(dtype: DataType, shape: &[usize]) -> Option<usize> {
-    let elements = shape.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim))?;
-    dtype.bytes_for(elements)
+    dtype.bytes_for(elements_of(shape)?)
+}
+
+/// The number of elements; `None` when it overflows.
+pub(crate) fn elements_of(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim))
 }
 
 /// Decodes little-endian elements; a tail shorter than an element is left out.
@@ -216,10 +342,14 @@ impl std::fmt::Debug for Tensor {
     }
 }
 
-/// Tensors are equal when type, shape and bytes are.
+/// Tensors are equal when type, shape and content are; the content of an unopened file is its place.
 impl PartialEq for Tensor {
     fn eq(&self, other: &Self) -> bool {
-        self.dtype == other.dtype && self.shape == other.shape && self.bytes() == other.bytes()
+        self.dtype == other.dtype
+            && self.shape == other.shape
+            && self.as_strings() == other.as_strings()
+            && self.external() == other.external()
+            && self.bytes() == other.bytes()
     }
 }
 
@@ -233,6 +363,18 @@ mod tests {
         assert!(Tensor::from_f32([2, 2], vec![0.0; 3]).is_err());
         assert!(Tensor::new(DataType::F32, [usize::MAX, 2], Bytes::new()).is_err());
         assert!(Tensor::new(DataType::String, [1], Bytes::new()).is_err());
+    }
+
+    #[test]
+    fn rows_stack_and_come_apart() {
+        let row = |value: f32| Tensor::from_f32([1, 2], vec![value, -value]).unwrap();
+        let (a, b) = (row(1.0), row(2.0));
+        let both = Tensor::stack(&[&a, &b]).unwrap();
+        assert_eq!(both.shape(), [2, 2]);
+        assert_eq!((both.row(0).unwrap(), both.row(1).unwrap()), (a.clone(), b));
+        assert!(both.row(2).is_err());
+        assert!(Tensor::stack(&[&a, &Tensor::from_f32([1, 3], vec![0.0; 3]).unwrap()]).is_err());
+        assert!(Tensor::stack(&[]).is_err());
     }
 
     #[test]
