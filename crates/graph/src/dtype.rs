@@ -31,6 +31,8 @@ pub enum DataType {
     I4,
     F4E2M1,
     F8E8M0,
+    U2,
+    I2,
 }
 
 /// Every type with its ONNX number, its size in bits (0: not fixed) and its ONNX name.
@@ -59,6 +61,8 @@ const TABLE: &[(DataType, i32, usize, &str)] = &[
     (DataType::I4, 22, 4, "int4"),
     (DataType::F4E2M1, 23, 4, "float4e2m1"),
     (DataType::F8E8M0, 24, 8, "float8e8m0"),
+    (DataType::U2, 25, 2, "uint2"),
+    (DataType::I2, 26, 2, "int2"),
 ];
 
 impl DataType {

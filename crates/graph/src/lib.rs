@@ -6,13 +6,15 @@
 //! it is written.
 
 pub mod builder;
+mod check;
 mod dtype;
 mod error;
 mod model;
+pub mod onnx;
 mod tensor;
 
 pub use builder::{Builder, Value};
 pub use dtype::DataType;
 pub use error::Error;
 pub use model::{Attribute, Dim, Graph, Model, Node, ValueInfo};
-pub use tensor::Tensor;
+pub use tensor::{External, Tensor};

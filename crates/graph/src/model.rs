@@ -34,6 +34,8 @@ pub struct Model {
     pub graph: Graph,
     /// Model-local functions, encoded, kept as they were.
     pub functions: Vec<Bytes>,
+    /// Encoded parts that are kept but not understood, by field number (training information, device configurations).
+    pub other: Vec<(u32, Bytes)>,
 }
 
 impl Model {
@@ -81,9 +83,44 @@ pub struct Node {
     pub attributes: BTreeMap<String, Attribute>,
     /// Free text.
     pub doc: String,
+    /// Encoded parts that are kept but not understood, by field number (metadata, function overload, sharding).
+    pub other: Vec<(u32, Bytes)>,
 }
 
 impl Node {
+    /// The operator with its domain where that is not ONNX's own: `Conv`, `com.microsoft.FusedConv`.
+    pub fn operator(&self) -> String {
+        match self.domain.as_str() {
+            "" | "ai.onnx" => self.op_type.clone(),
+            domain => format!("{domain}.{}", self.op_type),
+        }
+    }
+
+    /// The graphs inside this node (`If`, `Loop`, `Scan`).
+    pub fn subgraphs(&self) -> impl Iterator<Item = &Graph> {
+        self.attributes.values().flat_map(|attribute| match attribute {
+            Attribute::Graph(graph) => std::slice::from_ref(&**graph),
+            Attribute::Graphs(graphs) => graphs.as_slice(),
+            _ => &[],
+        })
+    }
+
+    /// The text attribute of this name, when it is UTF-8.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.attributes.get(name)? {
+            Attribute::String(value) => std::str::from_utf8(value).ok(),
+            _ => None,
+        }
+    }
+
+    /// The constant attribute of this name.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        match self.attributes.get(name)? {
+            Attribute::Tensor(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
     /// The integer attribute of this name.
     pub fn int(&self, name: &str) -> Option<i64> {
         match self.attributes.get(name)? {
@@ -167,12 +204,15 @@ pub struct ValueInfo {
     pub dtype: Option<DataType>,
     /// The dimensions; `None` when the rank is unknown.
     pub shape: Option<Vec<Dim>>,
+    /// Encoded parts that are kept but not understood, by field number (text, metadata, a type that is no tensor's).
+    #[serde(skip)]
+    pub other: Vec<(u32, Bytes)>,
 }
 
 impl ValueInfo {
     /// A tensor of known type and shape.
     pub fn tensor(name: impl Into<String>, dtype: DataType, shape: Vec<Dim>) -> Self {
-        Self { name: name.into(), dtype: Some(dtype), shape: Some(shape) }
+        Self { name: name.into(), dtype: Some(dtype), shape: Some(shape), other: Vec::new() }
     }
 
     /// The dimensions when every one is a number.

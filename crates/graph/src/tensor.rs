@@ -203,7 +203,10 @@ impl Tensor {
     /// [`Error::BadTensor`] when types or the other dimensions differ, or there is no tensor.
     pub fn stack(tensors: &[&Self]) -> Result<Self, Error> {
         let fits = |a: &Self, b: &Self| {
-            a.dtype == b.dtype && a.shape.len() == b.shape.len() && a.shape.get(1..) == b.shape.get(1..)
+            !a.shape.is_empty()
+                && a.dtype == b.dtype
+                && a.shape.len() == b.shape.len()
+                && a.shape.get(1..) == b.shape.get(1..)
         };
         let Some(first) = tensors.first().filter(|first| tensors.iter().all(|tensor| fits(first, tensor)))
         else {

@@ -7,9 +7,12 @@
 mod extent;
 mod layout;
 mod math;
+mod outputs;
 mod vision;
 
 use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
 
 use crate::{Attribute, DataType, Dim, Error, Graph, Model, Node, Tensor, ValueInfo};
 use extent::Extent;
@@ -69,7 +72,8 @@ pub struct Builder {
     opset: i64,
     scope: Vec<String>,
     taken: HashMap<String, usize>,
-    constants: HashMap<(DataType, Vec<usize>, Vec<u8>), Value>,
+    constants: HashMap<(DataType, Vec<usize>, Bytes), Value>,
+    outputs: Vec<(String, Value)>,
     failure: Option<Error>,
 }
 
@@ -87,6 +91,7 @@ impl Builder {
             scope: Vec::new(),
             taken: HashMap::new(),
             constants: HashMap::new(),
+            outputs: Vec::new(),
             failure,
         }
     }
@@ -106,31 +111,23 @@ impl Builder {
 
     /// Declares what is fed.
     pub fn input(&mut self, name: &str, dtype: DataType, shape: Vec<Dim>) -> Value {
-        self.taken.insert(name.to_owned(), 0);
+        self.reserve(name);
         self.graph.inputs.push(ValueInfo::tensor(name, dtype, shape.clone()));
         Value { name: name.to_owned(), dtype, shape }
     }
 
-    /// Declares that `value` comes out under `name`.
+    /// Declares that `value` comes out under `name`. The value stays usable; its final name is settled by
+    /// [`Builder::finish`].
     pub fn output(&mut self, name: &str, value: &Value) {
-        // The node that makes the value takes the output's name, unless something else needs the value too.
-        let used = self.graph.nodes.iter().any(|node| node.inputs.contains(&value.name));
-        let producer =
-            self.graph.nodes.iter_mut().flat_map(|node| &mut node.outputs).find(|out| **out == value.name);
-        match producer {
-            Some(out) if !used => {
-                name.clone_into(out);
-                self.graph.values.shift_remove(&value.name);
-            }
-            _ => self.graph.nodes.push(Node {
-                name: format!("/{name}/Identity"),
-                op_type: "Identity".into(),
-                inputs: vec![value.name.clone()],
-                outputs: vec![name.to_owned()],
-                ..Node::default()
-            }),
+        self.reserve(name);
+        self.outputs.push((name.to_owned(), value.clone()));
+    }
+
+    /// Takes `name` for an input or an output, which are never renamed.
+    fn reserve(&mut self, name: &str) {
+        if self.taken.insert(name.to_owned(), 0).is_some() && self.failure.is_none() {
+            self.failure = Some(Error::Invalid(format!("the name `{name}` is taken")));
         }
-        self.graph.outputs.push(ValueInfo::tensor(name, value.dtype, value.shape.clone()));
     }
 
     /// A constant under a name of its own: a weight.
@@ -147,7 +144,7 @@ impl Builder {
 
     /// A small constant; the same constant is stored once.
     pub fn constant(&mut self, tensor: Tensor) -> Value {
-        let key = (tensor.dtype(), tensor.shape().to_vec(), tensor.bytes().to_vec());
+        let key = (tensor.dtype(), tensor.shape().to_vec(), tensor.bytes());
         if let Some(value) = self.constants.get(&key) {
             return value.clone();
         }
@@ -171,22 +168,25 @@ impl Builder {
         self.constant_of(Tensor::from_i64([values.len()], values.to_vec()))
     }
 
-    /// The finished model: header, graph, types and shapes of all values.
+    /// The finished model: header, graph, types and shapes of all values. What no output depends on is left out,
+    /// weights included.
     ///
     /// # Errors
-    /// The first node that did not fit.
+    /// The first node that did not fit, or a rule of [`Model::check`] that the graph breaks.
     pub fn finish(self, producer: &str, version: &str) -> Result<Model, Error> {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
-        Ok(Model {
+        let model = Model {
             ir_version: lowest_ir_version(self.opset),
             producer_name: producer.to_owned(),
             producer_version: version.to_owned(),
             opsets: BTreeMap::from([(String::new(), self.opset)]),
-            graph: self.graph,
+            graph: outputs::settled(self.graph, self.outputs),
             ..Model::default()
-        })
+        };
+        model.check()?;
+        Ok(model)
     }
 
     /// Remembers that what is being built cannot be, with the scope as its place. Later calls change nothing.
@@ -271,8 +271,14 @@ impl Builder {
     }
 
     fn unique(&mut self, wanted: String) -> String {
-        let count = self.taken.entry(wanted.clone()).and_modify(|count| *count += 1).or_insert(0);
-        if *count == 0 { wanted } else { format!("{wanted}_{count}") }
+        let mut name = wanted.clone();
+        while self.taken.contains_key(&name) {
+            let count = self.taken.entry(wanted.clone()).or_insert(0);
+            *count += 1;
+            name = format!("{wanted}_{count}");
+        }
+        self.taken.insert(name.clone(), 0);
+        name
     }
 }
 
