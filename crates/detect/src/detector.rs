@@ -471,10 +471,10 @@ fn fraction(field: &str, value: f32) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn detector() -> Detector {
+    pub(crate) fn detector() -> Detector {
         Detector::new(
             "rt_detr_v2",
             Labels::from_lines("circle\nsquare\n").unwrap(),

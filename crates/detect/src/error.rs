@@ -33,6 +33,62 @@ pub enum Error {
         /// The number this program reads.
         expected: u32,
     },
+    /// A file that is neither JPEG nor PNG.
+    #[error("the image is neither JPEG nor PNG: it starts with {start:02x?}")]
+    ImageFormat {
+        /// The first bytes of the file.
+        start: Vec<u8>,
+    },
+    /// An image file that cannot be decoded.
+    #[error("the {format} image is damaged: {reason}")]
+    ImageData {
+        /// `JPEG` or `PNG`.
+        format: &'static str,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// An image of a size that cannot be.
+    #[error("an image of {width} × {height} pixels cannot be used: {reason}")]
+    ImageSize {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Images cannot be resized.
+    #[error("the image cannot be resized: {reason}")]
+    Resize {
+        /// What the resizer says.
+        reason: String,
+    },
+    /// A tensor that cannot be made or read.
+    #[error("tensor `{name}` cannot be used")]
+    Tensor {
+        /// Its name in the graph.
+        name: String,
+        /// Why.
+        source: graph::Error,
+    },
+    /// The graph's run did not give an output that the head needs.
+    #[error("there is no output `{name}` among {found:?}")]
+    MissingOutput {
+        /// The name that the head gives.
+        name: String,
+        /// The names of the outputs.
+        found: Vec<String>,
+    },
+    /// An output of a shape that the head does not have.
+    #[error("output `{name}` has shape {shape:?}, expected {expected}")]
+    OutputShape {
+        /// Its name.
+        name: String,
+        /// The shape found.
+        shape: Vec<usize>,
+        /// What the head gives.
+        expected: String,
+    },
 }
 
 impl Error {
@@ -41,6 +97,10 @@ impl Error {
         match self {
             Self::Labels { .. } => Some("pass `--labels labels.txt` with one class name a line".into()),
             Self::Schema { .. } => Some("import the model again with this version".into()),
+            Self::ImageFormat { .. } => Some("convert it to JPEG or PNG".into()),
+            Self::MissingOutput { .. } | Self::OutputShape { .. } => Some(
+                "the description belongs to another graph: pass `--head`, or import the model again".into(),
+            ),
             _ => None,
         }
     }

@@ -3,13 +3,25 @@
 //! Everything here derives from one value, [`Detector`]: how an image becomes the input tensor and how the output
 //! tensors become boxes. The crate is pure: it takes bytes and gives values, and opens no file.
 
+mod boxes;
+mod decode;
 mod detector;
 mod error;
+mod geometry;
+mod image;
 mod labels;
+mod nms;
+mod preprocess;
 
+pub use boxes::{Cxcywh, Xyxy, iou};
+pub use decode::{Detection, Detections, Thresholds};
 pub use detector::{
     Activation, Background, BoxFormat, ChannelOrder, DenseLayout, Detector, ElementType, Filter, Head,
     ImageInput, PixelMask, Resize, Selection,
 };
 pub use error::Error;
+pub use geometry::Geometry;
+pub use image::Image;
 pub use labels::Labels;
+pub use nms::suppress;
+pub use preprocess::{Preprocessed, preprocess};
