@@ -1,0 +1,104 @@
+//! Command lines for the reader: what fills a part that was not measured here, and what made the package.
+//!
+//! A package name needs no quoting ([`crate::PackageName`]); tensor names do.
+
+use super::ReportData;
+
+/// A part that this machine cannot measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Needs TensorRT and an NVIDIA GPU.
+    TensorRt,
+    /// Needs `DeepStream` and an NVIDIA GPU.
+    DeepStream,
+    /// Needs annotated images.
+    Annotations,
+    /// Needs images.
+    Images,
+    /// Needs a backend.
+    Backend,
+}
+
+impl Missing {
+    /// What is missing, in one line or two.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::TensorRt => "It needs a machine with an NVIDIA GPU and TensorRT.",
+            Self::DeepStream => "It needs a machine with an NVIDIA GPU, TensorRT and DeepStream.",
+            Self::Annotations => "It needs images with annotations in COCO form.",
+            Self::Images => "It needs images to run the detector on.",
+            Self::Backend => "No backend was timed in this run.",
+        }
+    }
+
+    /// The command that fills it, run from the folder that holds `models/`.
+    pub(super) fn command(self, data: &ReportData) -> String {
+        let name = &data.manifest.name;
+        match self {
+            Self::TensorRt => format!("sightline build models/{name}"),
+            Self::DeepStream => format!("sightline bench models/{name}"),
+            Self::Annotations => {
+                format!("sightline eval models/{name} --annotations instances.json --images images")
+            }
+            Self::Images => format!("sightline verify models/{name} --images images"),
+            Self::Backend => format!("sightline bench models/{name}"),
+        }
+    }
+}
+
+/// The `trtexec` lines of the reference commands: build, then measure at batch 1 and at the maximum.
+///
+/// `--fp16` is a flag up to TensorRT 10; from 11 on the precision is in the graph and the flag is refused.
+pub(super) fn trtexec(data: &ReportData, model: &str) -> [String; 3] {
+    let manifest = &data.manifest;
+    let engine_batch =
+        data.measurements.tensorrt.as_ref().map_or(manifest.max_batch, |tensorrt| tensorrt.engine.max_batch);
+    let engine = crate::paths::engine(&manifest.name, engine_batch);
+    let input = &manifest.detector.input;
+    let shape = |batch: u32| quoted(&format!("{}:{batch}x3x{}x{}", input.tensor, input.height, input.width));
+    let measure = |batch: u32| {
+        format!(
+            "trtexec --loadEngine={engine} --shapes={} --noDataTransfers --duration=10 --warmUp=1000",
+            shape(batch)
+        )
+    };
+    [
+        format!(
+            "trtexec --onnx={model} --saveEngine={engine} --minShapes={} --optShapes={} --maxShapes={} \
+             --fp16 --memPoolSize=workspace:32768M --timingCacheFile=benchmarks/engines/timing.cache --skipInference",
+            shape(1),
+            shape(engine_batch),
+            shape(engine_batch),
+        ),
+        measure(1),
+        measure(engine_batch),
+    ]
+}
+
+/// A word for a POSIX shell: as it is when it is plain, else in single quotes.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn shell_words_are_quoted_where_needed() {
+        let cases = [
+            ("pixel_values:1x3x640x640", "pixel_values:1x3x640x640"),
+            ("a b", "'a b'"),
+            ("$(rm)", "'$(rm)'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ];
+        for (word, expected) in cases {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+}

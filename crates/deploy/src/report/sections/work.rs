@@ -1,0 +1,55 @@
+//! Sections 11 and 12: how long the steps took, and the commands to run again.
+
+use super::{heading, paragraph};
+use crate::report::ReportData;
+use crate::report::commands::{Missing, trtexec};
+use crate::report::document::{Block, Section, Table, Text};
+use crate::report::format::seconds;
+
+/// Section 11.
+pub(super) fn timing(data: &ReportData) -> Section {
+    let steps = &data.measurements.steps;
+    if steps.is_empty() {
+        return Section::new(11, "Pipeline Timing", vec![paragraph("No step was timed in this run.")]);
+    }
+    let mut table = Table::new(&["Step", "Time#", "Note"]);
+    for step in steps {
+        let note = if step.reused { "recorded result used again" } else { "" };
+        table.row([Text::new().code(&step.name), seconds(step.seconds).into(), note.into()]);
+    }
+    let total = steps.iter().map(|step| step.seconds).sum();
+    table.row([Text::new().strong("Total"), Text::new().strong(seconds(total)), "".into()]);
+    Section::new(11, "Pipeline Timing", vec![Block::Table(table)])
+}
+
+/// Section 12.
+pub(super) fn commands(data: &ReportData) -> Section {
+    let shell = |text: String| Block::Code { language: "sh", text };
+    let mut blocks = Vec::new();
+    for command in &data.commands {
+        blocks.push(heading(&command.purpose));
+        blocks.push(shell(command.line.clone()));
+    }
+    let name = &data.manifest.name;
+    blocks.push(heading("Use the package"));
+    blocks.push(shell(format!(
+        "sightline detect models/{name} image.jpg\n\
+         sightline eval models/{name} --annotations instances.json --images images\n\
+         sightline bench models/{name}\n\
+         sightline report models/{name}"
+    )));
+    blocks.push(heading("With ONNX Runtime alone, from the package's folder"));
+    blocks.push(shell("python3 onnxruntime/python/detect.py image.jpg".into()));
+    blocks.push(heading("On a machine with TensorRT"));
+    blocks.push(shell(Missing::TensorRt.command(data)));
+    if let Some(model) = data.main_model() {
+        blocks.push(paragraph(
+            "The same by hand, from the package's folder. Up to TensorRT 10; from TensorRT 11 on leave out --fp16, \
+             which is refused there because the precision is taken from the graph.",
+        ));
+        blocks.push(shell(trtexec(data, model).join("\n")));
+    }
+    blocks.push(heading("On a machine with DeepStream"));
+    blocks.push(shell(format!("sightline deploy models/{name}\n{}", Missing::DeepStream.command(data))));
+    Section::new(12, "Reference Commands", blocks)
+}
