@@ -12,6 +12,7 @@ mod image;
 mod labels;
 mod nms;
 mod preprocess;
+mod resample;
 
 pub use boxes::{Cxcywh, Xyxy, iou};
 pub use decode::{Detection, Detections, Thresholds};

@@ -7,13 +7,12 @@
 use std::borrow::Borrow;
 
 use bytes::Bytes;
-use fast_image_resize::images::{Image as Pixels, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use graph::{DataType, Tensor};
 use half::f16;
 use rayon::prelude::*;
 
-use crate::{ChannelOrder, ElementType, Error, Filter, Geometry, Image, ImageInput, PixelMask, Resize};
+use crate::resample::resize;
+use crate::{ChannelOrder, ElementType, Error, Geometry, Image, ImageInput, PixelMask, Resize};
 
 /// Input tensors of a batch, and the way back for each of its rows.
 #[derive(Debug, Clone)]
@@ -132,7 +131,7 @@ fn write_image<T: Copy>(
             plane.fill(padding);
         }
     }
-    let resized = resize(input, image, geometry.resized)?;
+    let resized = resize(image, geometry.resized, input.filter, input.antialias)?;
     let (first, rest) = out.split_at_mut(area);
     let (second, third) = rest.split_at_mut(area);
     let [mut red, mut green, mut blue] = match tables.plane {
@@ -156,50 +155,6 @@ fn write_row<T: Copy>(tables: &[[T; 256]; 3], pixels: &[u8], [red, green, blue]:
         *green = tables[1][usize::from(g)];
         *blue = tables[2][usize::from(b)];
     }
-}
-
-/// The bytes of a resized image; borrowed where the size is right already.
-enum Resized<'a> {
-    AsIs(&'a [u8]),
-    Made(Vec<u8>),
-}
-
-impl AsRef<[u8]> for Resized<'_> {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::AsIs(pixels) => pixels,
-            Self::Made(pixels) => pixels,
-        }
-    }
-}
-
-fn resize<'a>(
-    input: &ImageInput,
-    image: &'a Image,
-    (width, height): (u32, u32),
-) -> Result<Resized<'a>, Error> {
-    if (image.width(), image.height()) == (width, height) {
-        return Ok(Resized::AsIs(image.pixels()));
-    }
-    let refuse = |reason: String| Error::Resize { reason };
-    let source = ImageRef::new(image.width(), image.height(), image.pixels(), PixelType::U8x3)
-        .map_err(|error| refuse(error.to_string()))?;
-    let mut made = Pixels::new(width, height, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(algorithm(input.filter, input.antialias)).use_alpha(false);
-    Resizer::new().resize(&source, &mut made, &options).map_err(|error| refuse(error.to_string()))?;
-    Ok(Resized::Made(made.into_vec()))
-}
-
-fn algorithm(filter: Filter, antialias: bool) -> ResizeAlg {
-    let kernel = match filter {
-        Filter::Nearest => return ResizeAlg::Nearest,
-        Filter::Box => FilterType::Box,
-        Filter::Bilinear => FilterType::Bilinear,
-        Filter::Hamming => FilterType::Hamming,
-        Filter::Bicubic => FilterType::CatmullRom,
-        Filter::Lanczos => FilterType::Lanczos3,
-    };
-    if antialias { ResizeAlg::Convolution(kernel) } else { ResizeAlg::Interpolation(kernel) }
 }
 
 /// 1 on the image, 0 on the padding. A mask of another size than the tensor samples it by nearest neighbour, as the
@@ -235,6 +190,7 @@ fn tensor_error(name: &str, source: graph::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Filter;
     use crate::detector::tests::detector;
 
     fn input(resize: Resize) -> ImageInput {
