@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use pipeline::Class;
-
 /// A check failed: outputs disagree, or accuracy is below its bound.
 pub(crate) const CHECK_FAILED: u8 = 40;
 
@@ -21,20 +19,6 @@ pub(crate) const TABLE: &[(u8, &str)] = &[
     (CHECK_FAILED, "a check failed"),
 ];
 
-/// The number of an outcome.
-pub(crate) fn of(class: Class) -> u8 {
-    match class {
-        Class::Unexpected => 1,
-        Class::Arguments => 2,
-        Class::NotFound => 10,
-        Class::NothingUsable => 11,
-        Class::NotADetector => 12,
-        Class::NoLabels => 13,
-        Class::ExportFailed => 20,
-        Class::NotAvailable => 30,
-    }
-}
-
 /// The exit code of a run that produced its result.
 pub(crate) fn passed(passed: bool) -> ExitCode {
     if passed { ExitCode::SUCCESS } else { ExitCode::from(CHECK_FAILED) }
@@ -47,26 +31,4 @@ pub(crate) fn help() -> String {
         text.push_str(&format!("  {code:<3} {meaning}\n"));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_outcome_is_in_the_table() {
-        let classes = [
-            Class::Unexpected,
-            Class::Arguments,
-            Class::NotFound,
-            Class::NothingUsable,
-            Class::NotADetector,
-            Class::NoLabels,
-            Class::ExportFailed,
-            Class::NotAvailable,
-        ];
-        for class in classes {
-            assert!(TABLE.iter().any(|(code, _)| *code == of(class)), "{class:?}");
-        }
-    }
 }

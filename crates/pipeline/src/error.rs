@@ -40,6 +40,20 @@ pub enum Error {
         /// What was given.
         path: PathBuf,
     },
+    /// A graph whose image input has a fixed batch above one.
+    #[error("input `{input}` takes {batch} images at a time, no fewer and no more")]
+    FixedBatch {
+        /// The input.
+        input: String,
+        /// Its batch.
+        batch: usize,
+    },
+    /// The source-exact graph of a package is no longer there.
+    #[error("the source-exact graph of `{}` is not kept any more", package.display())]
+    NoExactGraph {
+        /// The package.
+        package: PathBuf,
+    },
     /// Options that do not go together, or a value that cannot be.
     #[error("{0}")]
     Options(String),
@@ -77,28 +91,23 @@ pub enum Error {
     Deploy(#[from] deploy::Error),
 }
 
-/// The documented outcomes. See the table of exit codes in the command line's help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// A bug or the operating system.
-    Unexpected,
-    /// Wrong arguments.
-    Arguments,
-    /// Source not found or not allowed.
-    NotFound,
-    /// Nothing usable in the source.
-    NothingUsable,
-    /// Not an object detector, or an architecture that we do not have.
-    NotADetector,
-    /// No label map.
-    NoLabels,
-    /// The export failed.
-    ExportFailed,
-    /// Backend or tool not available here.
-    NotAvailable,
-}
-
 impl Error {
+    /// The program's exit code for this error, by the documented table.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Options(_) | Self::NotAPackage { .. } => 2,
+            Self::NotAModel { .. } | Self::UnknownKind { .. } => 11,
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 10,
+            Self::Hub(error) => error.exit_code(),
+            Self::Models(error) => error.exit_code(),
+            Self::Graph(_) | Self::FixedBatch { .. } => 20,
+            Self::NoExactGraph { .. } => 10,
+            Self::Runtime(error) => error.exit_code(),
+            Self::Detect(error) | Self::InFile { source: error, .. } => error.exit_code(),
+            _ => 1,
+        }
+    }
+
     /// The way out, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -116,6 +125,8 @@ impl Error {
             Self::UnknownKind { .. } => Some(
                 "known kinds: ONNX, safetensors, PyTorch checkpoints, TensorRT engine plans, calibration caches".into(),
             ),
+            Self::FixedBatch { .. } => Some("export it again with a dynamic batch, or a batch of 1".into()),
+            Self::NoExactGraph { .. } => Some("import the model again: `sightline import SOURCE`".into()),
             Self::Hub(error) => error.hint(),
             Self::Graph(error) => error.hint(),
             Self::Models(error) => error.hint(),

@@ -1,1 +1,119 @@
-//! Placeholder while the crate is written.
+//! The flow: from a source to a package that is checked, measured and reported.
+//!
+//! [`import`] is the whole job on one screen. Each step's record answers when its input is what it was, so running the
+//! same command again resumes. The other functions are single jobs over one file or package.
+
+mod convert;
+mod detecting;
+mod digest;
+mod error;
+mod export_job;
+mod images;
+mod inspect;
+mod job;
+mod mapped;
+mod network;
+mod package;
+mod place;
+mod request;
+mod run;
+mod single;
+mod steps;
+mod store;
+mod subject;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use deploy::{Manifest, Measurements, PackageName};
+
+pub use detecting::{Found, FoundImage, Looking, detect};
+pub use digest::Digest;
+pub use error::{Error, chain};
+pub use export_job::{ExportedFile, export};
+pub use images::{Annotations, ImageFile, ImageSet, image_files};
+pub use inspect::{Inspection, inspect};
+pub use mapped::map_file;
+pub use package::{deliver_target, rereport, reverify};
+pub use single::{bench, evaluate};
+pub use request::Request;
+pub use run::{Event, Mode, Run, Step, StepContext, Taken};
+pub use steps::evaluate::Evaluation;
+pub use steps::export::{ExportOptions, Exported};
+pub use steps::measure::{Figures, Load, Stages};
+pub use steps::verify::Bounds;
+pub use store::{Blob, Store, clean};
+pub use subject::Subject;
+
+use steps::{ACQUIRE, DELIVER, EVALUATE, EXPORT, MEASURE, REPORT, VERIFY};
+use steps::{acquire, deliver, measure, report, verify};
+
+/// What an import made.
+#[derive(Debug)]
+pub struct Imported {
+    /// The package's folder.
+    pub folder: PathBuf,
+    /// What it is made of.
+    pub manifest: Manifest,
+    /// What was measured.
+    pub measurements: Measurements,
+}
+
+/// The name that a request's package gets.
+///
+/// # Errors
+/// [`Error::Deploy`] when the source's own name cannot be one.
+pub fn package_name(request: &Request) -> Result<PackageName, Error> {
+    match &request.name {
+        Some(name) => Ok(name.clone()),
+        None => Ok(request.source.name().parse()?),
+    }
+}
+
+/// Imports a model: from a source to a package in `request.out`, checked and measured.
+///
+/// # Errors
+/// Those of the steps; [`Error::Planned`] when the run only plans and a step would run. A failed check is no error: see
+/// [`Manifest::passed`].
+pub fn import(request: &Request, hub: &hub::Config, run: &Run<'_>) -> Result<Imported, Error> {
+    let name = package_name(request)?;
+    let started = Instant::now();
+    let acquired = acquire::acquire(&request.source, &request.acquire, hub, run)?;
+    let acquired = run.observed(ACQUIRE, started.elapsed(), acquired)?;
+    let exported = run.step(EXPORT, &(&acquired, &request.export), |context| {
+        steps::export::export(&acquired, &request.export, context)
+    })?;
+    let job = job::Job::new(&name, request, &acquired, &exported, run)?;
+    let checks = run.step(VERIFY, &job.verify_key()?, |context| job.verify(context))?;
+    let evaluation = match job.evaluate_key()? {
+        Some(key) => Some(run.step(EVALUATE, &key, |context| job.evaluate(context))?),
+        None => None,
+    };
+    let delivered = run.step(DELIVER, &job.deliver_key()?, |context| job.deliver(context))?;
+    let manifest = job.manifest(&run.taken(), checks, evaluation.as_ref(), &delivered);
+    let measured =
+        run.step_unless(request.remeasure, MEASURE, &job.measure_key()?, |context| job.measure(context))?;
+    let measurements = job.measurements(&run.taken(), &measured);
+    let facts = job.facts(&manifest, &measurements, evaluation.as_ref(), &delivered);
+    let reports = run.step(REPORT, &facts, |context| report::report(&facts, &delivered.files, context))?;
+    let folder = request.out.join(name.as_str());
+    if run.mode() == Mode::Execute {
+        package::write(&run.store, &name, &folder, &manifest, &measurements, delivered.files, reports)?;
+    }
+    Ok(Imported { folder, manifest, measurements })
+}
+
+/// Tells what an import would do, step by step, without doing it.
+///
+/// # Errors
+/// Those of [`import`] but [`Error::Planned`].
+pub fn plan(request: &Request, hub: &hub::Config, run: &Run<'_>) -> Result<(), Error> {
+    let Err(error) = import(request, hub, run) else { return Ok(()) };
+    let Error::Planned { step } = error else { return Err(error) };
+    // What comes after a step that runs depends on what it makes.
+    let after = steps::ALL.iter().skip_while(|known| known.name != step).skip(1);
+    for next in after.filter(|next| **next != EVALUATE || request.annotations.is_some()) {
+        run.tell(Event::Planned { step: next.name, reuse: false, because: Some(format!("after {step}")) });
+    }
+    Ok(())
+}

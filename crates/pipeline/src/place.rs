@@ -8,7 +8,7 @@ use deploy::{Content, FileTree, paths};
 use rustix::fs::{CWD, RenameFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Blob, Store, create_dir, rename};
+use crate::store::{Blob, Store, create_dir, files_below, rename};
 use crate::{Error, StepContext};
 
 /// A file of a package.
@@ -126,23 +126,6 @@ fn is_empty_folder(path: &Path) -> bool {
 
 fn list_path(store: &Store, name: &str) -> PathBuf {
     store.folder().join("last").join(name).join("files.json")
-}
-
-/// All files below a folder, links not followed.
-fn files_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let at = |source| Error::Io { path: folder.to_owned(), source };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(at)? {
-        let entry = entry.map_err(at)?;
-        let kind = entry.file_type().map_err(at)?;
-        if kind.is_dir() {
-            files.extend(files_below(&entry.path())?);
-        } else if kind.is_file() {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 #[cfg(test)]

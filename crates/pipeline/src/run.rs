@@ -59,7 +59,7 @@ pub enum Event<'a> {
         total: u64,
     },
     /// A download goes on.
-    Download(&'a hub::Progress),
+    Download(&'a hub::Event),
     /// Something that the user should know.
     Note {
         /// The step.
@@ -147,8 +147,24 @@ impl<'a> Run<'a> {
         I: Serialize,
         O: Serialize + DeserializeOwned,
     {
+        self.step_unless(false, step, input, work)
+    }
+
+    /// As [`Run::step`], but with `fresh` set an earlier record does not answer: for what is no function of its input,
+    /// such as a latency.
+    pub fn step_unless<I, O>(
+        &self,
+        fresh: bool,
+        step: Step,
+        input: &I,
+        work: impl FnOnce(&StepContext<'_, 'a>) -> Result<O, Error>,
+    ) -> Result<O, Error>
+    where
+        I: Serialize,
+        O: Serialize + DeserializeOwned,
+    {
         let key = Digest::of_json(&(env!("CARGO_PKG_VERSION"), step, input))?;
-        if let Some(record) = self.store.load::<O>(step.name, &key) {
+        if let Some(record) = self.store.load::<O>(step.name, &key).filter(|_| !fresh) {
             return self.reuse(step, key, record);
         }
         let input = serde_json::to_value(input)
@@ -169,6 +185,40 @@ impl<'a> Run<'a> {
         self.tell(Event::Finished { step: step.name, elapsed });
         self.taken.borrow_mut().push(Taken { step, key, elapsed, reused: false });
         Ok(record.output)
+    }
+
+    /// Records an output that had to be made to know its key, such as what a source holds now. It counts as reused when
+    /// it is what it was.
+    pub fn observed<O>(&self, step: Step, elapsed: Duration, output: O) -> Result<O, Error>
+    where
+        O: Serialize + DeserializeOwned,
+    {
+        let key = Digest::of_json(&(env!("CARGO_PKG_VERSION"), step, &output))?;
+        if let Some(record) = self.store.load::<Value>(step.name, &key) {
+            self.reuse(step, key, record)?;
+            return Ok(output);
+        }
+        let input = serde_json::to_value(&output)
+            .map_err(|source| Error::Record { what: step.name.to_owned(), source })?;
+        let because = self.store.last_input(&self.package, step.name).map(|before| difference(&before, &input));
+        if self.mode == Mode::Plan {
+            self.tell(Event::Planned { step: step.name, reuse: false, because });
+            return Ok(output);
+        }
+        if because.is_some() {
+            self.tell(Event::Started { step: step.name, because });
+        }
+        let record =
+            Record { input: input.clone(), output: input, blobs: Vec::new(), warnings: Vec::new(), elapsed };
+        self.store.save(&self.package, step.name, &key, &record)?;
+        self.tell(Event::Finished { step: step.name, elapsed });
+        self.taken.borrow_mut().push(Taken { step, key, elapsed, reused: false });
+        Ok(output)
+    }
+
+    /// Whether steps run.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     fn reuse<O>(&self, step: Step, key: Digest, record: Record<O>) -> Result<O, Error> {

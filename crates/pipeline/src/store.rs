@@ -184,6 +184,40 @@ impl Store {
     }
 }
 
+/// Removes the store of an output folder; packages stay. Gives its folder and how many bytes it holds.
+///
+/// # Errors
+/// [`Error::Io`]; waits while an import holds the store.
+pub fn clean(out: &Path, dry_run: bool) -> Result<(PathBuf, u64), Error> {
+    let root = out.join(Store::FOLDER);
+    if !root.is_dir() {
+        return Ok((root, 0));
+    }
+    let bytes = files_below(&root)?.iter().filter_map(|path| fs::metadata(path).ok()).map(|meta| meta.len()).sum();
+    if !dry_run {
+        let _held = Store::open(out)?;
+        fs::remove_dir_all(&root).map_err(|source| Error::Io { path: root.clone(), source })?;
+    }
+    Ok((root, bytes))
+}
+
+/// All files below a folder in order of path, links not followed.
+pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let at = |source| Error::Io { path: folder.to_owned(), source };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(at)? {
+        let entry = entry.map_err(at)?;
+        let kind = entry.file_type().map_err(at)?;
+        if kind.is_dir() {
+            files.extend(files_below(&entry.path())?);
+        } else if kind.is_file() {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// Why the writer of a blob stopped.
 #[derive(Debug)]
 pub(crate) enum WriteError {

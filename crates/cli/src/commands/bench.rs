@@ -1,0 +1,92 @@
+//! `sightline bench`: latency and throughput.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use pipeline::{Event, Figures, ImageSet, Load};
+use serde::Serialize;
+
+use super::shared::{DescribeArgs, open};
+use crate::Failure;
+use crate::output::Output;
+use crate::progress::Progress;
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// An ONNX file or a package
+    model: PathBuf,
+    /// Folder of images [default: two scenes that come with the program]
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// The larger of the two batches
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    max_batch: u32,
+    /// Runs before counting
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    warm_up: u32,
+    /// Runs counted
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+    /// Most seconds of counting for each batch
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Threads of the backend [default: one a physical core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Backend
+    #[arg(long, value_name = "NAME", default_value = "embedded")]
+    backend: String,
+    #[command(flatten)]
+    describe: DescribeArgs,
+}
+
+#[derive(Serialize)]
+struct Table {
+    machine: runtime::Machine,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
+    let subject = open(&args.model, &args.describe, output)?;
+    let images = match &args.images {
+        Some(folder) => ImageSet::of_folder(folder)?,
+        None => ImageSet::built_in(),
+    };
+    let load = Load {
+        max_batch: args.max_batch as usize,
+        warm_up: args.warm_up as usize,
+        count: args.count as usize,
+        at_most: Duration::from_secs(args.seconds),
+        threads: args.threads,
+    };
+    let progress = Progress::new(output);
+    let figures = pipeline::bench(&subject, &images, &load, &args.backend, &|event: Event<'_>| progress.show(&event));
+    progress.clear();
+    output.result(&Table { machine: runtime::Machine::detect(), figures: figures? })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let figures = &self.figures;
+        writeln!(f, "{} {} on {}, loaded in {:.0} ms", figures.backend, figures.version, figures.device, figures.load_ms)?;
+        writeln!(f, "batch  images/s    min ms   mean ms    p50 ms    p90 ms    p99 ms  runs")?;
+        for l in &figures.batches {
+            writeln!(
+                f,
+                "{:>5} {:>9.1} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>5}",
+                l.protocol.batch, l.throughput, l.min_ms, l.mean_ms, l.p50_ms, l.p90_ms, l.p99_ms, l.protocol.count
+            )?;
+        }
+        let image = figures.image;
+        writeln!(
+            f,
+            "one image: decode {:.2} ms, preprocess {:.2} ms, graph {:.2} ms, boxes {:.2} ms",
+            image.decode_ms, image.preprocess_ms, image.inference_ms, image.postprocess_ms
+        )
+    }
+}

@@ -1,0 +1,155 @@
+//! `sightline import`: the whole job.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use deploy::{Manifest, Measurements, PackageName, Verdict};
+use pipeline::{Bounds, Error, Imported, Load, Mode, Request, Run, Store};
+use serde::Serialize;
+
+use super::shared::{ExportArgs, hub_config};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::{Failure, exit_code};
+
+/// Arguments of `import`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Hugging Face id or URL, NGC catalog URL, folder or file
+    source: String,
+    /// Folder that the package goes to
+    #[arg(long, value_name = "DIR", default_value = "models")]
+    out: PathBuf,
+    /// Name of the package [default: the source's own]
+    #[arg(long, value_name = "NAME")]
+    name: Option<PackageName>,
+    /// Print what each step would do, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Folder of images to verify and measure with
+    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    images: Option<PathBuf>,
+    /// COCO annotations of those images: adds mAP
+    #[arg(long, value_name = "FILE", help_heading = "Data", requires = "images")]
+    annotations: Option<PathBuf>,
+    /// Evaluate at most this many images
+    #[arg(long, value_name = "N", help_heading = "Data", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Which ONNX file of a repository: fp32, fp16, int8, quantized …, `seeds` (fp16 first), or a file name
+    #[arg(long, value_name = "VARIANT", help_heading = "Export", default_value = "default")]
+    variant: hub::VariantPreference,
+    #[command(flatten)]
+    export: ExportArgs,
+    /// Where it is deployed to; several with commas [default: everywhere]
+    #[arg(long, value_name = "TARGET", value_delimiter = ',')]
+    target: Option<Vec<String>>,
+    /// Backend that verifies, scores and measures
+    #[arg(long, value_name = "NAME", default_value = "embedded")]
+    backend: String,
+    /// The larger of the two batches that are verified and measured
+    #[arg(long, value_name = "N", help_heading = "Measurement", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    max_batch: u32,
+    /// Take new figures even when this machine has some
+    #[arg(long, help_heading = "Measurement")]
+    remeasure: bool,
+}
+
+/// What `import` prints.
+#[derive(Serialize)]
+struct Summary {
+    package: PathBuf,
+    passed: bool,
+    manifest: Manifest,
+    measurements: Measurements,
+}
+
+pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
+    let hub = hub_config()?;
+    let (dry_run, request) = (args.dry_run, request(args, &hub)?);
+    let progress = Progress::new(output);
+    let report = |event: pipeline::Event<'_>| progress.show(&event);
+    let name = pipeline::package_name(&request)?;
+    if dry_run {
+        let run = Run::new(Store::open_to_look(&request.out), name.as_str(), Mode::Plan, &report);
+        pipeline::plan(&request, &hub, &run)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let run = Run::new(Store::open(&request.out)?, name.as_str(), Mode::Execute, &report);
+    let imported = pipeline::import(&request, &hub, &run);
+    progress.clear();
+    let Imported { folder, manifest, measurements } = imported?;
+    let passed = manifest.passed();
+    output.result(&Summary { package: folder, passed, manifest, measurements })?;
+    Ok(exit_code::passed(passed))
+}
+
+fn request(args: Args, hub: &hub::Config) -> Result<Request, Error> {
+    let command_line = command_line();
+    Ok(Request {
+        source: hub::Source::resolve(&args.source, &hub.endpoint)?,
+        acquire: hub::AcquireOptions { variant: args.variant, ..hub::AcquireOptions::default() },
+        name: args.name,
+        out: args.out,
+        export: args.export.options()?,
+        images: args.images,
+        annotations: args.annotations,
+        limit: args.limit.map(|limit| limit as usize),
+        backend: args.backend,
+        bounds: Bounds::default(),
+        load: Load { max_batch: args.max_batch as usize, ..Load::default() },
+        remeasure: args.remeasure,
+        targets: args.target,
+        command_line,
+    })
+}
+
+/// The command line as it can be pasted into a shell.
+fn command_line() -> String {
+    let quoted = |word: String| {
+        let plain = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c));
+        if plain { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    };
+    let words = std::env::args_os().skip(1).map(|word| quoted(word.to_string_lossy().into_owned()));
+    std::iter::once("sightline".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let checks = &self.manifest.checks;
+        let failed: Vec<_> = checks.iter().filter(|check| check.verdict == Verdict::Fail).collect();
+        let input = &self.manifest.detector.input;
+        writeln!(f, "package     {}", self.package.display())?;
+        writeln!(
+            f,
+            "model       {}, input {}×{}, {} classes",
+            self.manifest.detector.architecture,
+            input.width,
+            input.height,
+            self.manifest.detector.labels.len()
+        )?;
+        writeln!(f, "checks      {} passed, {} failed", checks.len() - failed.len(), failed.len())?;
+        for check in failed {
+            writeln!(f, "  failed    {} ({}): {:?}", check.name, check.subject, check.value)?;
+        }
+        for accuracy in &self.manifest.accuracy {
+            let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.3}"));
+            writeln!(
+                f,
+                "accuracy    mAP {}, AP50 {} on {} images",
+                number(accuracy.metrics.map),
+                number(accuracy.metrics.ap50),
+                accuracy.dataset.images
+            )?;
+        }
+        for figure in &self.measurements.figures {
+            writeln!(
+                f,
+                "speed       {} batch {}: {:.1} images/s, p50 {:.1} ms",
+                figure.backend, figure.batch, figure.images_per_second, figure.latency.p50_ms
+            )?;
+        }
+        writeln!(f, "report      {}", self.package.join("reports/benchmark_report.html").display())
+    }
+}
+

@@ -1,0 +1,39 @@
+//! One file a command: its arguments, what it runs, how the result reads.
+
+pub(crate) mod bench;
+pub(crate) mod clean;
+pub(crate) mod completions;
+pub(crate) mod deploy;
+pub(crate) mod detect;
+pub(crate) mod eval;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod inspect;
+pub(crate) mod list;
+pub(crate) mod report;
+mod shared;
+pub(crate) mod verify;
+
+use std::process::ExitCode;
+
+use crate::Failure;
+use crate::args::Command;
+use crate::output::Output;
+
+/// Runs a command.
+pub(crate) fn run(command: Command, output: &Output) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Import(args) => import::run(args, output),
+        Command::Inspect(args) => inspect::run(&args, output),
+        Command::Export(args) => export::run(args, output),
+        Command::Detect(args) => detect::run(&args, output),
+        Command::Eval(args) => eval::run(&args, output),
+        Command::Verify(args) => verify::run(&args, output),
+        Command::Bench(args) => bench::run(&args, output),
+        Command::Deploy(args) => deploy::run(&args, output),
+        Command::Report(args) => report::run(&args, output),
+        Command::List(_) => list::run(output),
+        Command::Clean(args) => clean::run(&args, output),
+        Command::Completions(args) => completions::run(&args),
+    }
+}

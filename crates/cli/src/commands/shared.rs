@@ -1,0 +1,72 @@
+//! Arguments that several commands take.
+
+use std::path::PathBuf;
+
+use pipeline::{Error, ExportOptions, Subject};
+
+use crate::args::Size;
+use crate::env;
+use crate::output::Output;
+
+/// How a source becomes a graph.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// Input size, as WIDTHxHEIGHT or one number for a square [default: the source's own]
+    #[arg(long, value_name = "WxH", help_heading = "Export")]
+    pub(crate) size: Option<Size>,
+    /// Operator set of the graph, 16 to 22 [default: 17]
+    #[arg(long, value_name = "N", help_heading = "Export", value_parser = clap::value_parser!(i64).range(16..=22))]
+    pub(crate) opset: Option<i64>,
+    #[command(flatten)]
+    pub(crate) describe: DescribeArgs,
+}
+
+/// What an ONNX file that someone else made may leave open.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DescribeArgs {
+    /// File of class names, one a line, in order of their ids
+    #[arg(long, value_name = "FILE", help_heading = "Description")]
+    pub(crate) labels: Option<PathBuf>,
+    /// How output tensors become boxes, when it cannot be derived
+    #[arg(long, value_name = "HEAD", help_heading = "Description")]
+    pub(crate) head: Option<String>,
+    /// How an image is made to fit: stretch, letterbox or shortest-edge, when it cannot be derived
+    #[arg(long, value_name = "POLICY", help_heading = "Description")]
+    pub(crate) resize: Option<String>,
+}
+
+impl ExportArgs {
+    pub(crate) fn options(&self) -> Result<ExportOptions, Error> {
+        let size = self.size.map(|size| (size.width, size.height));
+        Ok(ExportOptions { opset: self.opset, size, ..self.describe.options()? })
+    }
+}
+
+impl DescribeArgs {
+    pub(crate) fn options(&self) -> Result<ExportOptions, Error> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.clone(), source })
+        };
+        let labels = self.labels.as_ref().map(read).transpose()?;
+        Ok(ExportOptions {
+            labels: labels.map(|text| text.lines().map(|line| line.trim().to_owned()).collect()),
+            head: self.head.clone(),
+            resize: self.resize.clone(),
+            ..ExportOptions::default()
+        })
+    }
+}
+
+/// Opens a MODEL and tells the doubts about it.
+pub(crate) fn open(model: &std::path::Path, describe: &DescribeArgs, output: &Output) -> Result<Subject, Error> {
+    let subject = Subject::open(model, &describe.options()?)?;
+    for warning in &subject.warnings {
+        output.warn(warning);
+    }
+    Ok(subject)
+}
+
+/// The hub's configuration from the environment.
+pub(crate) fn hub_config() -> Result<hub::Config, Error> {
+    Ok(hub::Config::from_lookup(env::lookup)?)
+}

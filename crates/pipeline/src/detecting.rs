@@ -1,0 +1,103 @@
+//! `detect`: boxes on images that the user names.
+
+use std::path::{Path, PathBuf};
+
+use detect::{Detections, Drawing, Image, Thresholds, draw, encode_jpeg};
+use serde::Serialize;
+
+use crate::images::{ImageFile, file_stem};
+use crate::network::Network;
+use crate::package::write_whole;
+use crate::steps::deliver::JPEG_QUALITY;
+use crate::{Error, Subject};
+
+/// What was found in one image.
+#[derive(Debug, Clone, Serialize)]
+pub struct FoundImage {
+    /// The image's name.
+    pub image: String,
+    /// Its width in pixels.
+    pub width: u32,
+    /// Its height in pixels.
+    pub height: u32,
+    /// The objects, best score first.
+    pub detections: Vec<Found>,
+}
+
+/// One object.
+#[derive(Debug, Clone, Serialize)]
+pub struct Found {
+    /// The class's id.
+    pub id: u32,
+    /// The class's name.
+    pub label: String,
+    /// Confidence, 0–1.
+    pub score: f32,
+    /// Left, top, right and bottom in pixels of the image.
+    #[serde(rename = "box")]
+    pub bbox: [f32; 4],
+}
+
+/// How to look.
+#[derive(Debug, Clone)]
+pub struct Looking {
+    /// The backend.
+    pub backend: String,
+    /// Lowest score; `None` for the head's default.
+    pub confidence: Option<f32>,
+    /// IoU threshold of suppression; `None` for the head's default.
+    pub iou: Option<f32>,
+    /// Most detections an image; `None` for the head's default.
+    pub most: Option<usize>,
+    /// Folder for the images with boxes drawn on them; `None` draws nothing.
+    pub draw: Option<PathBuf>,
+}
+
+/// Runs the model over images one by one. `drawn` is told of every image that was drawn.
+pub fn detect(
+    subject: &Subject,
+    images: &[ImageFile],
+    looking: &Looking,
+    drawn: &mut dyn FnMut(&Path),
+) -> Result<Vec<FoundImage>, Error> {
+    let mut network = Network::load(&subject.onnx, &subject.detector, &looking.backend, None)?;
+    let default = Thresholds::for_head(&subject.detector.head);
+    let thresholds = Thresholds {
+        confidence: looking.confidence.unwrap_or(default.confidence),
+        iou: looking.iou.unwrap_or(default.iou),
+        max_detections: looking.most.unwrap_or(default.max_detections),
+        ..default
+    };
+    let mut all = Vec::with_capacity(images.len());
+    for file in images {
+        let mut image = file.decode()?;
+        let detections = network.detect(std::slice::from_ref(&image), &thresholds)?.pop().unwrap_or_default();
+        all.push(named(subject, file, &image, &detections));
+        if let Some(folder) = &looking.draw {
+            draw(&mut image, &detections, &subject.detector.labels, &Drawing::default())?;
+            drawn(&save(folder, &file.name, &image)?);
+        }
+    }
+    Ok(all)
+}
+
+/// Writes a drawn image as JPEG under its own name.
+fn save(folder: &Path, name: &str, image: &Image) -> Result<PathBuf, Error> {
+    crate::store::create_dir(folder)?;
+    let path = folder.join(format!("{}.jpg", file_stem(name)));
+    let bytes = encode_jpeg(image, JPEG_QUALITY)?;
+    write_whole(folder, &path, |file| {
+        std::io::Write::write_all(file, &bytes).map_err(|source| Error::Io { path: path.clone(), source })
+    })?;
+    Ok(path)
+}
+
+fn named(subject: &Subject, file: &ImageFile, image: &Image, detections: &Detections) -> FoundImage {
+    let found = detections.iter().map(|detection| Found {
+        id: detection.label,
+        label: subject.detector.labels.display(detection.label),
+        score: detection.score,
+        bbox: [detection.bbox.x1, detection.bbox.y1, detection.bbox.x2, detection.bbox.y2],
+    });
+    FoundImage { image: file.name.clone(), width: image.width(), height: image.height(), detections: found.collect() }
+}

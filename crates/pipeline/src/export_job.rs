@@ -1,0 +1,72 @@
+//! `export`: from a source to one ONNX file, without the rest of the flow.
+
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use deploy::PackageName;
+use detect::Detector;
+use graph::ValueInfo;
+use serde::Serialize;
+
+use crate::package::write_whole;
+use crate::steps::acquire::acquire;
+use crate::steps::export::{ExportOptions, Origin, make};
+use crate::{Error, Run};
+
+/// An ONNX file and what there is to know about it.
+#[derive(Debug, Serialize)]
+pub struct ExportedFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Operator set.
+    pub opset: i64,
+    /// Operators.
+    pub nodes: usize,
+    /// Numbers in its weights.
+    pub parameters: u64,
+    /// What is fed.
+    pub inputs: Vec<ValueInfo>,
+    /// What comes out.
+    pub outputs: Vec<ValueInfo>,
+    /// Where the graph came from.
+    pub origin: Origin,
+    /// Tensors of the checkpoint that the network does not use.
+    pub ignored: Vec<String>,
+    /// Doubts.
+    pub warnings: Vec<String>,
+    /// The description.
+    pub detector: Detector,
+}
+
+/// Makes the ONNX file of a source: `<name>.onnx` in a folder.
+pub fn export(
+    source: &hub::Source,
+    choice: &hub::AcquireOptions,
+    options: &ExportOptions,
+    name: &PackageName,
+    folder: &Path,
+    hub: &hub::Config,
+    run: &Run<'_>,
+) -> Result<ExportedFile, Error> {
+    let acquired = acquire(source, choice, hub, run)?;
+    let made = make(&acquired, options, false)?;
+    crate::store::create_dir(folder)?;
+    let path = folder.join(format!("{name}.onnx"));
+    write_whole(folder, &path, |file| {
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        graph::onnx::write(&made.model, &mut out)?;
+        std::io::Write::flush(&mut out).map_err(|source| Error::Io { path: path.clone(), source })
+    })?;
+    Ok(ExportedFile {
+        path,
+        opset: made.model.opset(),
+        nodes: made.model.graph.nodes.len(),
+        parameters: made.model.graph.initializers.values().map(|tensor| tensor.len() as u64).sum(),
+        inputs: made.model.graph.inputs,
+        outputs: made.model.graph.outputs,
+        origin: made.origin,
+        ignored: made.ignored,
+        warnings: made.warnings,
+        detector: made.detector,
+    })
+}

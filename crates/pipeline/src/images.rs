@@ -1,0 +1,199 @@
+//! Which images a job works on, and the annotations that go with them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use detect::{CocoDataset, Image};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::{Digest, Error};
+
+/// Extensions of images that can be decoded.
+const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// Two scenes of our own, for a job that was given no image.
+const BUILT_IN: [(&str, &[u8]); 2] = [
+    ("built-in-1.jpg", include_bytes!("../assets/built-in-1.jpg")),
+    ("built-in-2.jpg", include_bytes!("../assets/built-in-2.jpg")),
+];
+
+/// Images in a fixed order. It serializes as names and digests, so that it can be part of a step's key.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImageSet {
+    /// The images.
+    pub images: Vec<ImageFile>,
+    /// Whether they are the two scenes that come with the program.
+    pub built_in: bool,
+}
+
+/// One image file.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImageFile {
+    /// Its path below the image folder.
+    pub name: String,
+    /// SHA-256 of the file.
+    pub sha256: Digest,
+    #[serde(skip)]
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Disk(PathBuf),
+    BuiltIn(&'static [u8]),
+}
+
+impl ImageFile {
+    /// An image file on the disk.
+    pub fn open(path: &Path, name: &str) -> Result<Self, Error> {
+        Ok(Self { name: name.to_owned(), sha256: Digest::of_file(path)?, place: Place::Disk(path.to_owned()) })
+    }
+
+    /// The decoded image.
+    pub fn decode(&self) -> Result<Image, Error> {
+        let in_file = |source| Error::InFile { path: self.path(), source };
+        match &self.place {
+            Place::BuiltIn(bytes) => Image::decode(bytes).map_err(in_file),
+            Place::Disk(path) => {
+                let bytes = fs::read(path).map_err(|source| Error::Io { path: path.clone(), source })?;
+                Image::decode(&bytes).map_err(in_file)
+            }
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        match &self.place {
+            Place::Disk(path) => path.clone(),
+            Place::BuiltIn(_) => PathBuf::from(&self.name),
+        }
+    }
+}
+
+impl ImageSet {
+    /// The two scenes that come with the program.
+    pub fn built_in() -> Self {
+        let images = BUILT_IN
+            .iter()
+            .map(|(name, bytes)| ImageFile {
+                name: (*name).to_owned(),
+                sha256: Digest::of(bytes),
+                place: Place::BuiltIn(bytes),
+            })
+            .collect();
+        Self { images, built_in: true }
+    }
+
+    /// Every image directly in a folder, by name.
+    pub fn of_folder(folder: &Path) -> Result<Self, Error> {
+        let at = |source| Error::Io { path: folder.to_owned(), source };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder).map_err(at)? {
+            let name = entry.map_err(at)?.file_name();
+            if let Some(name) = name.to_str().filter(|name| is_image(name)) {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        if names.is_empty() {
+            let reason = format!("`{}` holds no image ({})", folder.display(), EXTENSIONS.join(", "));
+            return Err(Error::Options(reason));
+        }
+        Self::of_names(folder, &names)
+    }
+
+    /// The images that annotations name, in order of their ids.
+    pub fn of_annotations(folder: &Path, dataset: &CocoDataset) -> Result<Self, Error> {
+        let names: Vec<String> = dataset.images.iter().map(|image| image.file_name.clone()).collect();
+        Self::of_names(folder, &names)
+    }
+
+    /// The same set, at most `count` images of it.
+    pub fn first(&self, count: usize) -> Self {
+        Self { images: self.images.iter().take(count).cloned().collect(), built_in: self.built_in }
+    }
+
+    fn of_names(folder: &Path, names: &[String]) -> Result<Self, Error> {
+        let images = names.par_iter().map(|name| {
+            if Path::new(name).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
+                return Err(Error::Options(format!("image name `{name}` leaves its folder")));
+            }
+            ImageFile::open(&folder.join(name), name)
+        });
+        Ok(Self { images: images.collect::<Result<_, _>>()?, built_in: false })
+    }
+}
+
+/// Annotations in COCO form.
+#[derive(Debug, Clone)]
+pub struct Annotations {
+    /// What the file says.
+    pub dataset: CocoDataset,
+    /// The file's name.
+    pub name: String,
+    /// SHA-256 of the file.
+    pub sha256: Digest,
+}
+
+impl Annotations {
+    /// Reads `instances.json`.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let text = fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        let in_file = |source| Error::InFile { path: path.to_owned(), source };
+        let dataset = CocoDataset::parse(&text).map_err(in_file)?;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Self { dataset, name, sha256: Digest::of(&text) })
+    }
+
+    /// The same annotations of at most `count` images.
+    pub fn first(mut self, count: usize) -> Self {
+        self.dataset.keep_first(count);
+        self
+    }
+}
+
+/// Image files given one by one or as folders, by name.
+pub fn image_files(paths: &[PathBuf]) -> Result<Vec<ImageFile>, Error> {
+    let mut files = Vec::new();
+    let mut seen = BTreeMap::new();
+    for path in paths {
+        if path.is_dir() {
+            files.extend(ImageSet::of_folder(path)?.images);
+        } else {
+            let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
+            files.push(ImageFile::open(path, &name)?);
+        }
+    }
+    // Drawn images are named after their files: two of one name get a number.
+    for file in &mut files {
+        let count = seen.entry(file.name.clone()).and_modify(|count| *count += 1).or_insert(0_u32);
+        if *count > 0 {
+            file.name = format!("{count}-{}", file.name);
+        }
+    }
+    Ok(files)
+}
+
+fn is_image(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, extension)| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
+}
+
+/// The name of an image without its ending, fit for a file name.
+pub(crate) fn file_stem(name: &str) -> String {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    stem.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sample_names_stay_in_their_folder() {
+        let cases = [("a.jpg", "a"), ("sub/a b.png", "sub_a_b"), ("no_ending", "no_ending"), ("ü.jpeg", "_")];
+        for (name, expected) in cases {
+            assert_eq!(file_stem(name), expected);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What an import is asked to do.
+
+use std::path::PathBuf;
+
+use deploy::PackageName;
+
+use crate::steps::export::ExportOptions;
+use crate::steps::measure::Load;
+use crate::steps::verify::Bounds;
+
+/// An import as it was asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Where the model is.
+    pub source: hub::Source,
+    /// What to take from there and how.
+    pub acquire: hub::AcquireOptions,
+    /// The package's name; `None` for the source's own.
+    pub name: Option<PackageName>,
+    /// The folder that packages go to.
+    pub out: PathBuf,
+    /// How the graph is made.
+    pub export: ExportOptions,
+    /// Folder of images to check and measure with.
+    pub images: Option<PathBuf>,
+    /// Annotations of those images, in COCO form.
+    pub annotations: Option<PathBuf>,
+    /// At most this many images are evaluated.
+    pub limit: Option<usize>,
+    /// The backend that checks, scores and measures.
+    pub backend: String,
+    /// What verification tolerates.
+    pub bounds: Bounds,
+    /// How latency is measured.
+    pub load: Load,
+    /// Whether figures of an earlier run on this machine may stand.
+    pub remeasure: bool,
+    /// Where the model is deployed to; `None` for everywhere.
+    pub targets: Option<Vec<String>>,
+    /// The command line as it was typed, for the report.
+    pub command_line: String,
+}
+
+impl Request {
+    /// Verification runs on at most this many images: it looks for wrong graphs, not for accuracy.
+    pub(crate) const VERIFIED_IMAGES: usize = 8;
+    /// This many images become samples.
+    pub(crate) const SAMPLES: usize = 6;
+}

@@ -1,0 +1,79 @@
+//! Renders what does not depend on this machine: configs, deployment trees, annotated samples.
+
+use std::path::Path;
+
+use deploy::report::Sample;
+use deploy::targets::{Deployment, target};
+use deploy::{FileTree, PackageName, Precision, config_files, paths};
+use detect::{CocoDataset, Detector, Drawing, Thresholds, draw, encode_jpeg};
+use serde::{Deserialize, Serialize};
+
+use crate::images::{ImageSet, file_stem};
+use crate::network::Network;
+use crate::place::{PackageFile, keep};
+use crate::run::StepContext;
+use crate::store::Blob;
+use crate::Error;
+
+/// Quality of the sample images: no visible loss, a tenth of the bytes of a PNG.
+pub(crate) const JPEG_QUALITY: u8 = 90;
+
+/// The files and what the report says about the samples.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Delivered {
+    pub(crate) files: Vec<PackageFile>,
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// What is delivered.
+pub(crate) struct Delivery<'a> {
+    pub(crate) name: &'a PackageName,
+    pub(crate) detector: &'a Detector,
+    pub(crate) model: &'a Blob,
+    pub(crate) targets: &'a [String],
+    pub(crate) backend: &'a str,
+    /// Images that become samples.
+    pub(crate) images: &'a ImageSet,
+    /// Annotations of these images, where there are any.
+    pub(crate) annotations: Option<&'a CocoDataset>,
+}
+
+/// Renders everything.
+pub(crate) fn deliver(delivery: &Delivery<'_>, context: &StepContext<'_, '_>) -> Result<Delivered, Error> {
+    let model = paths::model(delivery.name, Precision::Fp32);
+    let mut files = vec![PackageFile { path: model.clone(), blob: delivery.model.clone() }];
+    let mut tree = config_files(delivery.detector)?;
+    let deployment = Deployment { name: delivery.name, detector: delivery.detector, model: &model };
+    for name in delivery.targets {
+        tree.merge(target(name)?.render(&deployment)?)?;
+    }
+    let samples = samples(delivery, &context.store().path(delivery.model), &mut tree, context)?;
+    files.extend(keep(tree, &files, context)?);
+    Ok(Delivered { files, samples })
+}
+
+/// Draws the detections on every image.
+fn samples(
+    delivery: &Delivery<'_>,
+    onnx: &Path,
+    tree: &mut FileTree,
+    context: &StepContext<'_, '_>,
+) -> Result<Vec<Sample>, Error> {
+    let mut network = Network::load(onnx, delivery.detector, delivery.backend, None)?;
+    let thresholds = Thresholds::for_head(&delivery.detector.head);
+    let mut samples = Vec::new();
+    let images = &delivery.images.images;
+    for (done, file) in images.iter().enumerate() {
+        context.progress("samples", done as u64, images.len() as u64);
+        let mut image = file.decode()?;
+        let found = network.detect(std::slice::from_ref(&image), &thresholds)?.pop().unwrap_or_default();
+        draw(&mut image, &found, &delivery.detector.labels, &Drawing::default())?;
+        let stem = file_stem(&file.name);
+        let path = format!("{}/{stem}.jpg", paths::SAMPLES);
+        tree.add(&path, encode_jpeg(&image, JPEG_QUALITY)?)?;
+        let objects = delivery.annotations.and_then(|dataset| dataset.object_count(&file.name));
+        samples.push(Sample { path, image: file.name.clone(), detections: found.len() as u64, objects });
+    }
+    context.progress("samples", images.len() as u64, images.len() as u64);
+    Ok(samples)
+}

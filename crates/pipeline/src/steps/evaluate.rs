@@ -1,0 +1,52 @@
+//! Scores a model on annotated images, as COCO does.
+
+use std::path::Path;
+
+use detect::metrics::{CocoEvaluation, evaluate as coco_scores};
+use detect::{Detections, Detector, Thresholds};
+use serde::{Deserialize, Serialize};
+
+use crate::images::{Annotations, ImageSet};
+use crate::network::Network;
+use crate::{Digest, Error};
+
+
+/// Scores, and what they were taken on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The backend that ran the model.
+    pub backend: String,
+    /// The annotation file's name.
+    pub annotations: String,
+    /// SHA-256 of the annotation file.
+    pub sha256: Digest,
+    /// The scores.
+    #[serde(flatten)]
+    pub scores: CocoEvaluation,
+}
+
+/// Runs the model over every image of the annotations and scores what it finds.
+pub(crate) fn evaluate(
+    onnx: &Path,
+    detector: &Detector,
+    backend: &str,
+    annotations: &Annotations,
+    images: &ImageSet,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Evaluation, Error> {
+    let mut network = Network::load(onnx, detector, backend, None)?;
+    let thresholds = Thresholds::for_evaluation(&detector.head);
+    let mut found: Vec<Detections> = Vec::with_capacity(images.images.len());
+    for (done, image) in images.images.iter().enumerate() {
+        progress(done as u64, images.images.len() as u64);
+        found.extend(network.detect(&[image.decode()?], &thresholds)?);
+    }
+    progress(images.images.len() as u64, images.images.len() as u64);
+    let scores = coco_scores(&annotations.dataset, &detector.labels, &found)?;
+    Ok(Evaluation {
+        backend: backend.to_owned(),
+        annotations: annotations.name.clone(),
+        sha256: annotations.sha256.clone(),
+        scores,
+    })
+}

@@ -1,0 +1,227 @@
+//! Compares the delivered graph with the source-exact one on real images.
+//!
+//! The source-exact graph has every layer as the checkpoint has it; the delivered one has batch norm folded and whatever
+//! else was rewritten. A conversion is wrong until shown right: tensors, then detections, at batch 1, in the middle and
+//! at the maximum, with the same image in every row and rows permuted.
+
+use std::path::Path;
+
+use deploy::{Bound, Check};
+use detect::metrics::{Agreement, AgreementBounds, agreement};
+use detect::{Detections, Detector, Geometry, Thresholds};
+use serde::{Deserialize, Serialize};
+
+use super::rows::aligned;
+use crate::Error;
+use crate::images::ImageSet;
+use crate::network::{Network, Outputs, row, stacked};
+
+/// What may differ. Defaults are for fp32 against fp32: rounding of another order of operations, nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Largest difference of a raw output, relative to 1 or to the reference's scale where that is larger.
+    pub tensor: f64,
+    /// Smallest IoU of a detection with its counterpart.
+    pub iou: f32,
+    /// Largest difference of a detection's score.
+    pub score: f32,
+    /// Detections below this score are not compared: near it, a rounding decides whether one exists.
+    pub confidence: f32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { tensor: 1e-3, iou: 0.99, score: 0.005, confidence: 0.3 }
+    }
+}
+
+/// What is compared.
+pub(crate) struct Subject<'a> {
+    /// The source-exact graph.
+    pub(crate) exact: &'a Path,
+    /// The delivered graph.
+    pub(crate) delivered: &'a Path,
+    /// The path of the delivered graph in the package, for the checks.
+    pub(crate) name: &'a str,
+    pub(crate) detector: &'a Detector,
+    pub(crate) backend: &'a str,
+    pub(crate) max_batch: usize,
+}
+
+/// The reference of one image: inputs, outputs and detections of the source-exact graph at batch 1.
+struct Reference {
+    inputs: Outputs,
+    outputs: Outputs,
+    geometry: Geometry,
+    detections: Detections,
+}
+
+/// Runs every comparison and gives a check for each.
+pub(crate) fn verify(
+    subject: &Subject<'_>,
+    images: &ImageSet,
+    bounds: &Bounds,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Vec<Check>, Error> {
+    let plan = plan(subject.max_batch, images.images.len());
+    let total = (images.images.len() + plan.len()) as u64;
+    let references = references(subject, images, bounds, &|done| progress(done, total))?;
+    let mut network = Network::load(subject.delivered, subject.detector, subject.backend, None)?;
+    let mut checks = Vec::new();
+    for (done, trial) in plan.iter().enumerate() {
+        progress((references.len() + done) as u64, total);
+        checks.extend(run_trial(&mut network, subject, trial, &references, bounds)?);
+    }
+    progress(total, total);
+    Ok(checks)
+}
+
+/// One way of filling batches: the images' places in the set, batch by batch.
+struct Trial {
+    title: String,
+    batches: Vec<Vec<usize>>,
+}
+
+/// Batch 1, the middle, the maximum; the same image in every row; rows permuted.
+fn plan(max_batch: usize, images: usize) -> Vec<Trial> {
+    let everything: Vec<usize> = (0..images).collect();
+    let mut trials = vec![Trial { title: "batch 1".into(), batches: everything.iter().map(|at| vec![*at]).collect() }];
+    if max_batch < 2 {
+        return trials;
+    }
+    let full = |batch: usize| -> Vec<usize> { (0..batch).map(|at| at % images).collect() };
+    let middle = max_batch.div_ceil(2);
+    if middle > 1 && middle < max_batch {
+        trials.push(Trial { title: format!("batch {middle}"), batches: vec![full(middle)] });
+    }
+    trials.push(Trial { title: format!("batch {max_batch}"), batches: vec![full(max_batch)] });
+    trials.push(Trial {
+        title: format!("batch {max_batch}, the same image in every row"),
+        batches: vec![vec![0; max_batch]],
+    });
+    let permuted: Vec<usize> = full(max_batch).into_iter().rev().collect();
+    trials.push(Trial { title: format!("batch {max_batch}, rows permuted"), batches: vec![permuted] });
+    trials
+}
+
+fn references(
+    subject: &Subject<'_>,
+    images: &ImageSet,
+    bounds: &Bounds,
+    progress: &dyn Fn(u64),
+) -> Result<Vec<Reference>, Error> {
+    let mut network = Network::load(subject.exact, subject.detector, subject.backend, None)?;
+    let thresholds = thresholds(subject.detector, bounds);
+    let mut references = Vec::with_capacity(images.images.len());
+    for (done, image) in images.images.iter().enumerate() {
+        progress(done as u64);
+        let prepared = network.inputs(&[image.decode()?])?;
+        let outputs = network.run(&prepared.inputs)?;
+        let mut detections = network.decode(&outputs, &prepared.geometries, &thresholds)?;
+        let (Some(geometry), Some(detections)) = (prepared.geometries.into_iter().next(), detections.pop()) else {
+            continue;
+        };
+        references.push(Reference { inputs: prepared.inputs, outputs, geometry, detections });
+    }
+    Ok(references)
+}
+
+fn run_trial(
+    network: &mut Network<'_>,
+    subject: &Subject<'_>,
+    trial: &Trial,
+    references: &[Reference],
+    bounds: &Bounds,
+) -> Result<Vec<Check>, Error> {
+    let thresholds = thresholds(subject.detector, bounds);
+    let agreement_bounds = AgreementBounds { iou: bounds.iou, score: bounds.score };
+    let mut worst = Worst::default();
+    let mut agreed = Agreement::default();
+    for batch in &trial.batches {
+        let rows: Vec<&[_]> = batch.iter().map(|at| references[*at].inputs.as_slice()).collect();
+        let outputs = network.run(&stacked(&rows)?)?;
+        for (at, place) in batch.iter().enumerate() {
+            let reference = &references[*place];
+            let actual = row(&outputs, at)?;
+            worst.take(&subject.detector.head, &reference.outputs, &actual)?;
+            for found in network.decode(&actual, &[reference.geometry], &thresholds)? {
+                agreed.add(&agreement(&reference.detections, &found, &agreement_bounds));
+            }
+        }
+    }
+    Ok(worst.checks(subject.name, &trial.title, bounds).into_iter().chain(agreement_checks(subject, trial, &agreed, bounds)).collect())
+}
+
+/// The largest difference of each output over a trial.
+#[derive(Default)]
+struct Worst {
+    outputs: Vec<(String, f64)>,
+    /// Whether queries stood in another order than in the reference and were matched.
+    reordered: bool,
+}
+
+impl Worst {
+    fn take(&mut self, head: &detect::Head, reference: &Outputs, actual: &Outputs) -> Result<(), Error> {
+        let (actual, reordered) = aligned(head, reference, actual)?;
+        self.reordered |= reordered;
+        for found in runtime::compare_outputs(reference, &actual)? {
+            let difference = if found.comparison.unmatched > 0 {
+                f64::INFINITY
+            } else {
+                found.comparison.max_abs / found.comparison.scale.max(1.0)
+            };
+            match self.outputs.iter_mut().find(|(name, _)| *name == found.name) {
+                Some((_, worst)) => *worst = worst.max(difference),
+                None => self.outputs.push((found.name, difference)),
+            }
+        }
+        Ok(())
+    }
+
+    fn checks(&self, subject: &str, title: &str, bounds: &Bounds) -> Vec<Check> {
+        let note = if self.reordered { ", queries matched" } else { "" };
+        let check = |(name, worst): &(String, f64)| {
+            let what = format!("`{name}`: largest difference{note}");
+            Check::of(&what, &format!("{subject}, {title}"), *worst, Bound::AtMost(bounds.tensor), "")
+        };
+        self.outputs.iter().map(check).collect()
+    }
+}
+
+fn agreement_checks(subject: &Subject<'_>, trial: &Trial, agreed: &Agreement, bounds: &Bounds) -> Vec<Check> {
+    let what = format!("{}, {}", subject.name, trial.title);
+    let none = |name: &str, count: usize| {
+        let name = format!("detections {name} (of {})", agreed.reference);
+        Check::of(&name, &what, count as f64, Bound::AtMost(0.0), "")
+    };
+    vec![
+        none("missed", agreed.missed),
+        none("extra", agreed.extra),
+        none(&format!("moved below IoU {}", bounds.iou), agreed.moved),
+        none(&format!("rescored by more than {}", bounds.score), agreed.rescored),
+    ]
+}
+
+fn thresholds(detector: &Detector, bounds: &Bounds) -> Thresholds {
+    Thresholds { confidence: bounds.confidence, ..Thresholds::for_head(&detector.head) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_batch_is_full_and_every_image_is_seen_alone() {
+        let trials = plan(4, 3);
+        let shapes: Vec<(&str, Vec<usize>)> = trials
+            .iter()
+            .map(|trial| (trial.title.as_str(), trial.batches.iter().map(Vec::len).collect()))
+            .collect();
+        assert_eq!(shapes[0], ("batch 1", vec![1, 1, 1]));
+        assert_eq!(shapes[1], ("batch 2", vec![2]));
+        assert_eq!(shapes[2], ("batch 4", vec![4]));
+        assert_eq!(trials[3].batches, [[0, 0, 0, 0]]);
+        assert_eq!(trials[4].batches, [[0, 2, 1, 0]]);
+        assert_eq!(plan(1, 3).len(), 1);
+    }
+}
