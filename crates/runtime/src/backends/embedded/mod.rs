@@ -1,0 +1,189 @@
+//! `rten`, compiled in: runs on every machine with nothing installed.
+//!
+//! The library knows fewer element types than ONNX and quietly approximates a few operators; [`gaps`] lists both. It
+//! may panic on a graph that lies about itself, so every call into it is fenced.
+
+mod convert;
+mod gaps;
+mod observe;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use graph::{Model, Tensor, ValueInfo};
+use rten::{LoadError, LoadErrorKind, ModelOptions, NodeId, RunError, RunOptions, ThreadPool, ValueOrView};
+
+use crate::{Backend, Error, LoadOptions, Machine, OnnxSource, Probe, Session, checks};
+use convert::Input;
+
+pub use observe::{Observer, record_shapes};
+
+pub(crate) const NAME: &str = "embedded";
+
+/// The version that the workspace's lock file holds; a test keeps it so.
+pub const RTEN_VERSION: &str = "0.27.0";
+
+/// The backend that is always there.
+#[derive(Debug)]
+pub struct Embedded;
+
+impl Backend for Embedded {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn probe(&self) -> Result<Probe, Error> {
+        Ok(Probe { version: format!("rten {RTEN_VERSION}"), device: Machine::processor() })
+    }
+
+    fn load(&self, source: OnnxSource<'_>, options: &LoadOptions) -> Result<Box<dyn Session>, Error> {
+        let (structure, source) = source.structure()?;
+        let engine = Engine::load(&structure, source, options, true)?;
+        let inputs = structure.graph.inputs;
+        let outputs = structure.graph.outputs;
+        let output_ids = outputs.iter().map(|info| engine.id(&info.name)).collect::<Result<_, _>>()?;
+        Ok(Box::new(EmbeddedSession { engine, inputs, outputs, output_ids }))
+    }
+}
+
+struct EmbeddedSession {
+    engine: Engine,
+    inputs: Vec<ValueInfo>,
+    outputs: Vec<ValueInfo>,
+    output_ids: Vec<NodeId>,
+}
+
+impl Session for EmbeddedSession {
+    fn inputs(&self) -> &[ValueInfo] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[ValueInfo] {
+        &self.outputs
+    }
+
+    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
+        let fed = feed(&self.inputs, inputs)?;
+        let mut values = Vec::with_capacity(fed.len());
+        for (name, input) in &fed {
+            values.push((self.engine.id(name)?, input.view(name)?.into()));
+        }
+        let results = self.engine.run(values, &self.output_ids)?;
+        self.outputs
+            .iter()
+            .zip(results)
+            .map(|(info, value)| Ok((info.name.clone(), convert::output(&info.name, value, info.dtype)?)))
+            .collect()
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(self.engine.threads)
+    }
+}
+
+/// The checked inputs in the library's types, in the graph's order.
+fn feed<'a>(declared: &'a [ValueInfo], given: &[(&str, &Tensor)]) -> Result<Vec<(&'a str, Input)>, Error> {
+    let tensors = checks::in_order(declared, given)?;
+    declared
+        .iter()
+        .zip(tensors)
+        .map(|(info, tensor)| Ok((info.name.as_str(), Input::new(&info.name, tensor)?)))
+        .collect()
+}
+
+/// A graph loaded by the library, with the threads that it runs on.
+struct Engine {
+    model: rten::Model,
+    pool: Arc<ThreadPool>,
+    threads: usize,
+    /// Set by a panic: its locks and buffers may be half-changed.
+    broken: bool,
+}
+
+impl Engine {
+    fn load(
+        structure: &Model,
+        source: OnnxSource<'_>,
+        options: &LoadOptions,
+        optimize: bool,
+    ) -> Result<Self, Error> {
+        gaps::check(structure)?;
+        let threads = options.threads.filter(|count| *count > 0).unwrap_or_else(Machine::worker_threads);
+        let pool = Arc::new(ThreadPool::with_num_threads(threads));
+        let mut loading = ModelOptions::with_all_ops();
+        loading.enable_optimization(optimize);
+        let loaded = fenced(|| match source {
+            OnnxSource::File(path) => loading.load_file(path),
+            OnnxSource::Bytes(bytes) => loading.load(bytes),
+        })?;
+        let model = loaded.map_err(|error| load_error(&error, structure))?;
+        Ok(Self { model, pool, threads, broken: false })
+    }
+
+    fn id(&self, value: &str) -> Result<NodeId, Error> {
+        self.model
+            .find_node(value)
+            .ok_or_else(|| Error::Load { backend: NAME, reason: format!("the graph has no value `{value}`") })
+    }
+
+    fn run(
+        &mut self,
+        inputs: Vec<(NodeId, ValueOrView<'_>)>,
+        outputs: &[NodeId],
+    ) -> Result<Vec<rten::Value>, Error> {
+        if self.broken {
+            return Err(Error::Run { backend: NAME, reason: "it broke off in an earlier run".into() });
+        }
+        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.pool)));
+        match fenced(|| self.model.run(inputs, outputs, Some(options))) {
+            Ok(result) => result.map_err(|error| run_error(&error)),
+            Err(panic) => {
+                self.broken = true;
+                Err(panic)
+            }
+        }
+    }
+}
+
+/// Calls into the library; a panic becomes an error.
+///
+/// The library trusts a graph's attributes in places: an `auto_pad` on an empty image or an output without a producer
+/// panics. A server that checks uploaded models must outlive that.
+fn fenced<T>(call: impl FnOnce() -> T) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
+        let message = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned());
+        Error::Panicked { backend: NAME, message: message.unwrap_or_else(|| "without a message".into()) }
+    })
+}
+
+/// The library's words; with the operator where it refused a node.
+fn load_error(error: &LoadError, structure: &Model) -> Error {
+    if error.kind() != LoadErrorKind::OperatorInvalid {
+        return Error::Load { backend: NAME, reason: error.to_string() };
+    }
+    let text = error.to_string();
+    let name = error.node().unwrap_or_default();
+    let reason = text.strip_prefix(&format!("in node \"{name}\": ")).unwrap_or(&text);
+    let reason = reason.strip_prefix("operator error: ").unwrap_or(reason).to_owned();
+    // A nameless node is found by its operator, which begins the message when it is not known at all.
+    let node = structure.graph.nodes.iter().find(|node| {
+        if name.is_empty() {
+            node.name.is_empty() && reason.split([' ', '.']).any(|word| word == node.op_type)
+        } else {
+            node.name == name
+        }
+    });
+    Error::Unsupported {
+        backend: NAME,
+        node: node.map_or_else(|| name.to_owned(), gaps::label),
+        op: node.map_or_else(|| "unknown operator".into(), |node| node.op_type.clone()),
+        reason,
+    }
+}
+
+fn run_error(error: &RunError) -> Error {
+    Error::Run { backend: NAME, reason: error.to_string() }
+}

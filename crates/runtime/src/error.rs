@@ -1,0 +1,201 @@
+//! What can go wrong when a graph is run.
+//!
+//! Every variant that is about an input names it, and every variant that is about a backend names that: the caller
+//! prints the message as it is.
+
+use std::path::PathBuf;
+
+/// Why a graph could not be loaded, run, compared or timed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No backend has this name.
+    #[error("there is no backend `{name}`, there is {}", quoted(known))]
+    UnknownBackend {
+        /// What was asked for.
+        name: String,
+        /// Every backend's name.
+        known: Vec<&'static str>,
+    },
+    /// The backend computes something else than the graph says, or nothing, for one of its nodes.
+    #[error("backend `{backend}` cannot run node `{node}` ({op}): {reason}")]
+    Unsupported {
+        /// The backend.
+        backend: &'static str,
+        /// The node's name, or its first output where it has none.
+        node: String,
+        /// The node's operator.
+        op: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// The file could not be opened or read.
+    #[error("reading `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The bytes are no graph, or a graph that breaks a rule.
+    #[error(transparent)]
+    Graph(#[from] graph::Error),
+    /// The backend refused the graph.
+    #[error("backend `{backend}` cannot load the graph: {reason}")]
+    Load {
+        /// The backend.
+        backend: &'static str,
+        /// Its words.
+        reason: String,
+    },
+    /// The backend failed while it ran the graph.
+    #[error("backend `{backend}` failed: {reason}")]
+    Run {
+        /// The backend.
+        backend: &'static str,
+        /// Its words, with the node where it names one.
+        reason: String,
+    },
+    /// The backend panicked. A session that did is not used again.
+    #[error("backend `{backend}` broke off: {message}")]
+    Panicked {
+        /// The backend.
+        backend: &'static str,
+        /// The message of the panic.
+        message: String,
+    },
+    /// The graph needs an input that was not given.
+    #[error("input `{name}` ({expected}) is missing")]
+    MissingInput {
+        /// The input.
+        name: String,
+        /// Its type and shape.
+        expected: String,
+    },
+    /// An input was given that the graph does not have.
+    #[error("the graph has no input `{name}`, it has {}", quoted(known))]
+    UnknownInput {
+        /// What was given.
+        name: String,
+        /// The graph's inputs.
+        known: Vec<String>,
+    },
+    /// An input was given twice.
+    #[error("input `{name}` is given twice")]
+    RepeatedInput {
+        /// The input.
+        name: String,
+    },
+    /// An input has another type or shape than the graph wants.
+    #[error("input `{name}` is {actual}, the graph takes {expected}")]
+    WrongInput {
+        /// The input.
+        name: String,
+        /// Type and shape that the graph declares.
+        expected: String,
+        /// Type and shape that were given.
+        actual: String,
+    },
+    /// An input holds a number that the backend has no type for.
+    #[error("input `{name}` holds {value}, backend `{backend}` computes integers in 32 bits")]
+    IntegerRange {
+        /// The backend.
+        backend: &'static str,
+        /// The input.
+        name: String,
+        /// The number.
+        value: i64,
+    },
+    /// An output came in a type that the graph does not declare for it.
+    #[error("output `{name}` is {actual}, the graph declares {expected}")]
+    WrongOutput {
+        /// The output.
+        name: String,
+        /// Type that the graph declares.
+        expected: String,
+        /// Type that came.
+        actual: String,
+    },
+    /// Two results cannot be compared because one lacks an output.
+    #[error("output `{name}` is in one result only")]
+    UnmatchedOutput {
+        /// The output.
+        name: String,
+    },
+    /// Two tensors cannot be compared element by element.
+    #[error("shapes differ: {reference:?} and {actual:?}")]
+    ShapesDiffer {
+        /// The reference's shape.
+        reference: Vec<usize>,
+        /// The other tensor's.
+        actual: Vec<usize>,
+    },
+    /// A measurement without a single sample.
+    #[error("nothing was measured: the count is 0")]
+    NoSamples,
+    /// An outside program failed or answered something else than expected.
+    #[error("`{tool}`: {reason}")]
+    Tool {
+        /// The program.
+        tool: &'static str,
+        /// What it said or did.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// The way out, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Graph(error) => error.hint(),
+            Self::UnknownBackend { .. } => {
+                Some("`sightline runtime list` shows what each backend needs".into())
+            }
+            Self::Unsupported { backend, .. } => {
+                Some(format!("choose another backend than `{backend}` with `--backend`"))
+            }
+            Self::WrongInput { .. } | Self::MissingInput { .. } | Self::UnknownInput { .. } => {
+                Some("`sightline inspect MODEL` lists the inputs with their types and shapes".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the cause is this machine or this backend, not the graph: another backend may do it.
+    pub fn is_backend_limit(&self) -> bool {
+        matches!(self, Self::UnknownBackend { .. } | Self::Unsupported { .. } | Self::IntegerRange { .. })
+    }
+}
+
+/// Names in backticks, separated by commas.
+fn quoted<S: AsRef<str>>(names: &[S]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_what_there_is() {
+        let cases = [
+            (
+                Error::UnknownBackend { name: "cuda".into(), known: vec!["embedded"] },
+                "there is no backend `cuda`, there is `embedded`",
+            ),
+            (
+                Error::UnknownInput { name: "x".into(), known: vec!["a".into(), "b".into()] },
+                "the graph has no input `x`, it has `a`, `b`",
+            ),
+            (
+                Error::UnknownInput { name: "x".into(), known: vec![] },
+                "the graph has no input `x`, it has none",
+            ),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}

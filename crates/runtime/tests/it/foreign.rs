@@ -1,0 +1,89 @@
+//! Damaged and malicious graphs: an error, never a panic that leaves the crate.
+
+use graph::builder::{Conv, Interpolation, Pool};
+use graph::{Builder, DataType, Dim, Tensor};
+use runtime::backends::embedded::{Embedded, Observer};
+use runtime::{Backend, LoadOptions, OnnxSource};
+
+use crate::bytes;
+
+/// A small detector-like graph with most kinds of attributes.
+fn victim() -> Vec<u8> {
+    let mut b = Builder::new("victim", 17);
+    let x = b.input("x", DataType::F32, vec![Dim::batch(), Dim::Fixed(3), Dim::Fixed(8), Dim::Fixed(8)]);
+    let weight = b.weight("w", Tensor::from_f32([4, 3, 3, 3], vec![0.1; 108]).unwrap());
+    let conv = b.conv(&x, &weight, None, Conv::new(2, 1));
+    let up = b.resize(&conv, 8, 8, Interpolation::Nearest);
+    let pooled = b.max_pool(&up, Pool { kernel: 2, stride: 2, padding: 0, ceil: true });
+    let flat = b.flatten_from(&pooled, 2);
+    let rows = b.transpose(&flat, &[0, 2, 1]);
+    let best = b.reduce_max(&rows, &[-1], false);
+    let (scores, positions) = b.top_k(&best, 3, 1);
+    let picked = b.gather_rows(&rows, &positions);
+    let parts = b.split(&picked, &[1, 3], -1);
+    let sliced = b.slice(&parts[1], 2, 1, 3);
+    let odds = b.softmax(&sliced, -1);
+    b.output("scores", &scores);
+    b.output("odds", &odds);
+    bytes(&b.finish("test", "1").unwrap())
+}
+
+/// Numbers that look random and are the same each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit.max(1)
+    }
+}
+
+/// Loads the bytes and, where that works, runs them both ways.
+fn attack(bytes: &[u8]) -> bool {
+    let options = LoadOptions { threads: Some(1) };
+    let x = Tensor::from_f32([1, 3, 8, 8], vec![0.5; 192]).unwrap();
+    if let Ok(mut observer) = Observer::load(OnnxSource::Bytes(bytes.to_vec()), &options) {
+        let _ = observer.shapes(&[("x", &x)]);
+    }
+    match Embedded.load(OnnxSource::Bytes(bytes.to_vec()), &options) {
+        Ok(mut session) => {
+            let _ = session.run(&[("x", &x)]);
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+#[test]
+fn the_victim_is_sound() {
+    assert!(attack(&victim()));
+}
+
+#[test]
+fn cut_files_are_errors() {
+    let whole = victim();
+    for length in 0..whole.len() {
+        attack(&whole[..length]);
+    }
+}
+
+#[test]
+fn damaged_files_never_end_the_program() {
+    let whole = victim();
+    let mut numbers = Numbers(1);
+    let mut loaded = 0;
+    for _ in 0..4000 {
+        let mut damaged = whole.clone();
+        for _ in 0..=numbers.below(3) {
+            let at = numbers.below(damaged.len());
+            damaged[at] = match numbers.below(4) {
+                0 => 0,
+                1 => 255,
+                2 => damaged[at] ^ (1 << numbers.below(8)),
+                _ => numbers.below(256) as u8,
+            };
+        }
+        loaded += usize::from(attack(&damaged));
+    }
+    assert!(loaded > 100, "most damage is refused before it reaches the backend: {loaded}");
+}
