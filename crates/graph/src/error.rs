@@ -49,6 +49,20 @@ pub enum Error {
         /// What does not fit, with the shapes.
         reason: String,
     },
+    /// The bytes are not a TensorRT plan that can be told apart.
+    #[error("not a TensorRT plan: {reason}")]
+    NotPlan {
+        /// What does not fit.
+        reason: String,
+    },
+    /// The text is not a TensorRT calibration cache.
+    #[error("not a TensorRT calibration cache: line {line}: {reason}")]
+    NotCalibrationCache {
+        /// The line, from 1.
+        line: usize,
+        /// What does not fit.
+        reason: String,
+    },
     /// The model does not fit one ONNX file.
     #[error("the model takes {bytes} bytes, one ONNX file holds at most 2147483647")]
     TooLarge {
@@ -71,6 +85,10 @@ impl Error {
                 Some(format!("put `{location}` beside the ONNX file, or fetch it again from the source"))
             }
             Self::BadTensor { .. } => Some("the file is damaged: fetch or export it again".into()),
+            Self::NotPlan { .. } => {
+                Some("plans of TensorRT before 8.6 and of TensorRT-RTX do not state their version".into())
+            }
+            Self::TooLarge { .. } => Some("store the weights in a narrower type".into()),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! ONNX graphs: read, write, build, check, describe.
+//! ONNX graphs: read, write, build, check, describe. And TensorRT's files beside them: plans, calibration caches.
 //!
 //! Pure: bytes in, bytes out. Nothing here opens a file, reads a clock or an environment variable; external data
 //! comes through a resolver that the caller passes. A [`Tensor`] shares its bytes, so a graph read from a memory map
@@ -6,15 +6,26 @@
 //! it is written.
 
 pub mod builder;
+mod calibration_cache;
 mod check;
 mod dtype;
 mod error;
+mod facts;
 mod model;
 pub mod onnx;
+mod plan;
+mod shapes;
 mod tensor;
 
 pub use builder::{Builder, Value};
+pub use calibration_cache::{CalibrationCache, CalibrationEntry};
 pub use dtype::DataType;
 pub use error::Error;
+pub use facts::{
+    ExternalFile, Facts, OperatorCount, PrecisionShare, TENSORRT_OPSETS, TENSORRT_VERSION, Warning, WarningKind,
+    supported_by_tensorrt,
+};
 pub use model::{Attribute, Dim, Graph, Model, Node, ValueInfo};
+pub use plan::{Plan, PlanVersion};
+pub use shapes::Shapes;
 pub use tensor::{External, Tensor};

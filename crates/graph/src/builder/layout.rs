@@ -1,7 +1,7 @@
 //! Moving elements without changing them: reshape, transpose, slice, gather, concatenate.
 
 use super::{Builder, Extent, Value, extent::product};
-use crate::{Attribute, Dim};
+use crate::{Attribute, DataType, Dim};
 
 impl Builder {
     /// Another shape for the same elements: a size, `0` to keep the dimension at that place, `-1` once to infer.
@@ -50,9 +50,10 @@ impl Builder {
         let mut total = 0;
         for value in values {
             let same = value.rank() == shape.len()
+                && value.dtype == first.dtype
                 && (0..shape.len()).all(|at| at == position || value.shape[at] == shape[at]);
             match value.shape.get(position).and_then(Dim::fixed) {
-                Some(size) if same => total += size,
+                Some(size) if same && total <= usize::MAX - size => total += size,
                 _ => return self.mismatch("Concat", values),
             }
         }
@@ -62,7 +63,8 @@ impl Builder {
 
     /// Pieces of these sizes along `axis`.
     pub fn split(&mut self, x: &Value, sizes: &[usize], axis: i64) -> Vec<Value> {
-        let fits = |position: &usize| x.shape[*position].fixed() == Some(sizes.iter().sum());
+        let total = sizes.iter().try_fold(0_usize, |total, size| total.checked_add(*size));
+        let fits = |position: &usize| total.is_some() && x.shape[*position].fixed() == total && !sizes.is_empty();
         let Some(position) = x.axis(axis).filter(fits) else {
             self.fail("Split", format!("{:?} does not split into {sizes:?} along {axis}", x.shape));
             return vec![x.clone(); sizes.len()];
@@ -104,8 +106,9 @@ impl Builder {
         let mut shape = x.shape.clone();
         let mut sorted = axes.to_vec();
         sorted.sort_unstable();
+        let repeated = sorted.windows(2).any(|pair| pair[0] == pair[1]);
         for axis in sorted {
-            if axis > shape.len() {
+            if repeated || axis > shape.len() {
                 self.fail("Unsqueeze", format!("{axes:?} of {:?}", x.shape));
                 return x.clone();
             }
@@ -144,9 +147,20 @@ impl Builder {
         self.node_of("Gather", &[x, &positions], [("axis", axis.into())], x.dtype, shape)
     }
 
+    /// The slices of `x` along `axis` at computed `positions`, whose dimensions take the axis' place.
+    pub fn gather(&mut self, x: &Value, positions: &Value, axis: i64) -> Value {
+        let Some(position) = x.axis(axis) else {
+            return self.mismatch("Gather", &[x, positions]);
+        };
+        let mut shape = x.shape[..position].to_vec();
+        shape.extend_from_slice(&positions.shape);
+        shape.extend_from_slice(&x.shape[position + 1..]);
+        self.node_of("Gather", &[x, positions], [("axis", axis.into())], x.dtype, shape)
+    }
+
     /// The elements of `x` at `positions` along `axis`; the other dimensions run together (`GatherElements`).
     pub fn gather_elements(&mut self, x: &Value, positions: &Value, axis: i64) -> Value {
-        if x.rank() != positions.rank() || x.axis(axis).is_none() {
+        if x.rank() != positions.rank() || x.axis(axis).is_none() || positions.dtype != DataType::I64 {
             return self.mismatch("GatherElements", &[x, positions]);
         }
         let attributes = [("axis", Attribute::Int(axis))];
@@ -155,7 +169,11 @@ impl Builder {
 
     /// Rows of `x` `[batch, rows, width]` at `positions` `[batch, count]`: `[batch, count, width]`.
     pub fn gather_rows(&mut self, x: &Value, positions: &Value) -> Value {
-        if x.rank() != 3 || positions.rank() != 2 || x.shape[0] != positions.shape[0] {
+        if x.rank() != 3
+            || positions.rank() != 2
+            || x.shape[0] != positions.shape[0]
+            || positions.dtype != DataType::I64
+        {
             return self.mismatch("GatherND", &[x, positions]);
         }
         let indices = self.unsqueeze(positions, &[2]);
@@ -172,11 +190,15 @@ impl Builder {
             "Shape",
             &[like],
             [("start", 0.into()), ("end", 1.into())],
-            crate::DataType::I64,
+            DataType::I64,
             vec![Dim::Fixed(1)],
         );
-        let ones = self.ints(&vec![1; x.rank() - 1]);
-        let target = self.concat(&[&shape_of, &ones], 0);
+        let target = if x.rank() > 1 {
+            let ones = self.ints(&vec![1; x.rank() - 1]);
+            self.concat(&[&shape_of, &ones], 0)
+        } else {
+            shape_of
+        };
         let mut shape = x.shape.clone();
         shape[0] = like.shape[0].clone();
         self.node_of("Expand", &[x, &target], [], x.dtype, shape)

@@ -97,11 +97,17 @@ impl Builder {
 
     /// Softmax along `axis`.
     pub fn softmax(&mut self, x: &Value, axis: i64) -> Value {
+        if x.axis(axis).is_none() {
+            return self.mismatch("Softmax", &[x]);
+        }
         self.node("Softmax", &[x], [("axis", axis.into())])
     }
 
-    /// `x` kept between two bounds.
+    /// `x` (`float32`) kept between two bounds.
     pub fn clip(&mut self, x: &Value, min: f32, max: f32) -> Value {
+        if x.dtype != DataType::F32 {
+            self.fail("Clip", format!("{} and float32 do not mix", x.dtype));
+        }
         let (min, max) = (self.scalar(min), self.scalar(max));
         self.node("Clip", &[x, &min, &max], [])
     }
@@ -123,9 +129,12 @@ impl Builder {
     /// `a` where `condition` holds, else `b`, broadcast.
     pub fn select(&mut self, condition: &Value, a: &Value, b: &Value) -> Value {
         let shape = broadcast(&a.shape, &b.shape).and_then(|shape| broadcast(&shape, &condition.shape));
-        let Some(shape) = shape else {
+        let (Some(shape), DataType::Bool) = (shape, condition.dtype) else {
             return self.mismatch("Where", &[condition, a, b]);
         };
+        if a.dtype != b.dtype {
+            self.fail("Where", format!("{} and {} do not mix", a.dtype, b.dtype));
+        }
         self.node_of("Where", &[condition, a, b], [], a.dtype, shape)
     }
 
@@ -135,7 +144,7 @@ impl Builder {
             return self.mismatch("MatMul", &[a, b]);
         };
         let front = broadcast(&a.shape[..a.rank() - 2], &b.shape[..b.rank() - 2]);
-        let (Some(mut shape), true) = (front, a_inner == b_inner) else {
+        let (Some(mut shape), true) = (front, a_inner == b_inner && a.dtype == b.dtype) else {
             return self.mismatch("MatMul", &[a, b]);
         };
         shape.extend([a_rows, b_columns]);
@@ -144,7 +153,7 @@ impl Builder {
 
     /// Layer normalization over the last dimension, one node from opset 17 on (in pieces it overflows in fp16).
     pub fn layer_norm(&mut self, x: &Value, scale: &Value, bias: &Value, epsilon: f32) -> Value {
-        if scale.shape.last() != x.shape.last() || scale.shape != bias.shape {
+        if scale.rank() != 1 || scale.shape.last() != x.shape.last() || scale.shape != bias.shape {
             return self.mismatch("LayerNormalization", &[x, scale, bias]);
         }
         if self.opset() >= 17 {

@@ -52,19 +52,10 @@ impl Builder {
     pub fn conv(&mut self, x: &Value, weight: &Value, bias: Option<&Value>, conv: Conv) -> Value {
         let mut inputs = vec![x, weight];
         inputs.extend(bias);
-        let fits = x.rank() == 4
-            && weight.rank() == 4
-            && conv.groups > 0
-            && x.size(1) == weight.size(1) * conv.groups
-            && bias.is_none_or(|bias| bias.shape == weight.shape[..1]);
-        let kernel = if fits { [weight.size(2), weight.size(3)] } else { [0; 2] };
-        let [Some(height), Some(width)] = [0, 1].map(|at| {
-            let padded = x.size(2 + at as i64) + conv.padding[at] + conv.padding[at + 2];
-            let reach = (conv.dilation[at] * kernel[at].checked_sub(1)?) + 1;
-            Some(padded.checked_sub(reach)? / conv.stride[at].max(1) + 1)
-        }) else {
+        let Some([height, width]) = convolved(x, weight, bias, conv) else {
             return self.mismatch("Conv", &inputs);
         };
+        let kernel = [weight.size(2), weight.size(3)];
         let shape = vec![x.shape[0].clone(), weight.shape[0].clone(), height.into(), width.into()];
         let attributes = [
             ("dilations", integers(&conv.dilation)),
@@ -80,7 +71,7 @@ impl Builder {
     pub fn batch_norm(&mut self, x: &Value, parameters: [&Value; 4], epsilon: f32) -> Value {
         let [scale, bias, mean, variance] = parameters;
         let inputs = [x, scale, bias, mean, variance];
-        if x.rank() < 2 || parameters.iter().any(|p| p.shape != x.shape[1..2]) {
+        if x.rank() < 2 || parameters.iter().any(|p| p.shape != x.shape[1..2] || p.dtype != x.dtype) {
             return self.mismatch("BatchNormalization", &inputs);
         }
         self.node("BatchNormalization", &inputs, [("epsilon", epsilon.into())])
@@ -98,13 +89,15 @@ impl Builder {
         self.pool("AveragePool", x, pool, attributes)
     }
 
-    /// Height and width changed to these sizes.
+    /// Height and width changed to these sizes, without antialiasing. TensorRT has no cubic interpolation.
     pub fn resize(&mut self, x: &Value, height: usize, width: usize, interpolation: Interpolation) -> Value {
-        if x.rank() != 4 || x.size(2) == 0 || x.size(3) == 0 {
+        // Beyond 2^24 a float32 holds no exact size.
+        let exact = |size: usize| (1..1 << 24).contains(&size);
+        if x.rank() != 4 || ![x.size(2), x.size(3), height, width].into_iter().all(exact) {
             return self.mismatch("Resize", &[x]);
         }
         // By scales, not sizes: a Resize by sizes would have to state the batch, which is not known.
-        let scales = [1.0, 1.0, height as f32 / x.size(2) as f32, width as f32 / x.size(3) as f32];
+        let scales = [1.0, 1.0, scale(x.size(2), height), scale(x.size(3), width)];
         let scales = self.floats(&[4], scales.to_vec());
         let absent = Value { name: String::new(), dtype: x.dtype, shape: Vec::new() };
         let (mode, coordinates) = match interpolation {
@@ -124,7 +117,7 @@ impl Builder {
     /// `x` `[n, c, h, w]` read at `grid` `[n, height, width, 2]` (x, y in -1..1), bilinear, zeros outside,
     /// `align_corners=False`: `[n, c, height, width]`.
     pub fn grid_sample(&mut self, x: &Value, grid: &Value) -> Value {
-        if x.rank() != 4 || grid.rank() != 4 || grid.size(3) != 2 || x.shape[0] != grid.shape[0] {
+        if x.rank() != 4 || grid.rank() != 4 || grid.size(3) != 2 || x.shape[0] != grid.shape[0] || x.dtype != grid.dtype {
             return self.mismatch("GridSample", &[x, grid]);
         }
         let shape =
@@ -142,12 +135,10 @@ impl Builder {
         pool: Pool,
         attributes: [(&str, Attribute); N],
     ) -> Value {
-        let [Some(height), Some(width)] = [2, 3].map(|axis| pooled(x.size(axis), pool)) else {
+        let sides = [2, 3].map(|axis: usize| pooled(x.shape.get(axis)?.fixed()?, pool));
+        let ([Some(height), Some(width)], 4) = (sides, x.rank()) else {
             return self.mismatch(op, &[x]);
         };
-        if x.rank() != 4 {
-            return self.mismatch(op, &[x]);
-        }
         let shape = vec![x.shape[0].clone(), x.shape[1].clone(), Dim::Fixed(height), Dim::Fixed(width)];
         let value = self.node_of(op, &[x], attributes, x.dtype, shape);
         if let Some(node) = self.graph.nodes.last_mut() {
@@ -159,16 +150,39 @@ impl Builder {
     }
 }
 
+/// Height and width after a convolution; `None` when the shapes do not fit.
+fn convolved(x: &Value, weight: &Value, bias: Option<&Value>, conv: Conv) -> Option<[usize; 2]> {
+    let fits = x.rank() == 4
+        && weight.rank() == 4
+        && conv.groups > 0
+        && x.shape[1].fixed() == weight.shape[1].fixed()?.checked_mul(conv.groups)
+        && weight.shape[0].fixed()?.is_multiple_of(conv.groups)
+        && bias.is_none_or(|bias| bias.shape == weight.shape[..1])
+        && [Some(weight), bias].into_iter().flatten().all(|value| value.dtype == x.dtype);
+    let side = |at: usize| {
+        let padded = x.shape[2 + at].fixed()?.checked_add(conv.padding[at])?.checked_add(conv.padding[at + 2])?;
+        let reach = conv.dilation[at].checked_mul(weight.shape[2 + at].fixed()?.checked_sub(1)?)?.checked_add(1)?;
+        padded.checked_sub(reach)?.checked_div(conv.stride[at])?.checked_add(1)
+    };
+    if fits { Some([side(0)?, side(1)?]) } else { None }
+}
+
 /// The number of windows along one side, by PyTorch's rule: with `ceil` the last window must start inside.
 fn pooled(size: usize, pool: Pool) -> Option<usize> {
-    let room = (size + 2 * pool.padding).checked_sub(pool.kernel)?;
-    let stride = pool.stride.max(1);
-    if !pool.ceil {
-        return Some(room / stride + 1);
-    }
-    let windows = room.div_ceil(stride) + 1;
-    let last_starts_outside = (windows - 1) * stride >= size + pool.padding;
+    let room = pool.padding.checked_mul(2)?.checked_add(size)?.checked_sub(pool.kernel)?;
+    let reach = if pool.ceil { room.checked_add(pool.stride.checked_sub(1)?)? } else { room };
+    let windows = reach.checked_div(pool.stride)? + 1;
+    let last_starts_outside = pool.ceil && (windows - 1) * pool.stride >= size + pool.padding;
     Some(if last_starts_outside { windows - 1 } else { windows })
+}
+
+/// The factor by which `from` pixels become `to`, such that runtimes, which multiply in `float32` and round down, agree.
+fn scale(from: usize, to: usize) -> f32 {
+    let mut scale = to as f32 / from as f32;
+    while ((from as f32 * scale) as usize) < to {
+        scale = scale.next_up();
+    }
+    scale
 }
 
 fn integers(values: &[usize]) -> Attribute {
