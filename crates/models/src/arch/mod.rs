@@ -1,0 +1,64 @@
+//! The families of detectors that have an exporter: one file (or folder) and one line of the table each.
+//!
+//! The table is sorted. A family is found by `model_type`, never by guessing from tensor names.
+
+mod rt_detr;
+mod rt_detr_v2;
+
+use detect::{Detector, ImageInput, Labels};
+use graph::Builder;
+
+use crate::config::Config;
+use crate::weights::{Rename, Weights};
+use crate::{Checkpoint, Error};
+
+/// A family of detectors.
+pub(crate) trait Architecture: Sync {
+    /// `model_type` in `config.json`, with underscores.
+    fn model_type(&self) -> &'static str;
+
+    /// How names on disk become the names that `build` uses.
+    fn renames(&self) -> &'static [Rename];
+
+    /// What the graph does not say. `checkpoint` is there for the sizes of tensors only.
+    fn detector(&self, config: &Config, labels: Labels, input: ImageInput) -> Result<Detector, Error>;
+
+    /// The graph, from the detector's input to its outputs.
+    fn build(&self, config: &Config, detector: &Detector, w: &Weights, b: &mut Builder) -> Result<(), Error>;
+
+    /// The number of classes that the head has room for; `None` when the checkpoint does not say.
+    fn classes(&self, checkpoint: &Checkpoint) -> Option<usize>;
+}
+
+/// Every architecture, in alphabetical order.
+static ARCHITECTURES: &[&dyn Architecture] = &[&rt_detr::RtDetr, &rt_detr_v2::RtDetrV2];
+
+/// The names of all architectures.
+pub fn architectures() -> Vec<&'static str> {
+    ARCHITECTURES.iter().map(|architecture| architecture.model_type()).collect()
+}
+
+/// The architecture that a configuration asks for.
+///
+/// # Errors
+/// [`Error::NotADetector`] first, then [`Error::UnknownArchitecture`].
+pub(crate) fn find(config: &Config) -> Result<&'static dyn Architecture, Error> {
+    config.require_detector()?;
+    let model_type = config.model_type();
+    let found = ARCHITECTURES.iter().find(|known| Some(known.model_type()) == model_type.as_deref());
+    found.copied().ok_or_else(|| Error::UnknownArchitecture {
+        architecture: model_type.or_else(|| config.class().map(str::to_owned)).unwrap_or_else(|| "unnamed".into()),
+        known: architectures(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_each_name_is_there_once() {
+        let names = architectures();
+        assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
+    }
+}

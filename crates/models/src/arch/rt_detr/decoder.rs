@@ -1,0 +1,264 @@
+//! Query selection and the decoder: the best cells become queries, and each layer moves their boxes.
+
+use graph::{Builder, Value};
+
+use super::anchors::anchors;
+use super::config::{Generation, RtDetrConfig};
+use super::encoder::{PROJECTIONS, feed_forward, tokens};
+use crate::Error;
+use crate::config::CONFIG;
+use crate::layers::{
+    Activation, Attention, ConvNorm, Deformable, Reference, Sampling, conv_norm, deferred_floats,
+    deformable_attention, layer_norm, linear, mlp, self_attention,
+};
+use crate::weights::Weights;
+
+/// The inverse sigmoid of the smallest number that the reference lets through, 1e-5.
+const LARGEST_LOGIT: f32 = 11.512_915;
+/// Smallest number that the reference takes the inverse sigmoid of.
+const EPSILON: f32 = 1e-5;
+/// Logit of an anchor that does not count: its sigmoid is 1, as that of the reference's largest float, and it stays
+/// finite in half precision.
+const MASKED: f32 = 1e4;
+
+/// Class logits `[batch, queries, classes]` and boxes `[batch, queries, 4]` of the last layer.
+pub(super) fn build(
+    b: &mut Builder,
+    w: &Weights,
+    config: &RtDetrConfig,
+    generation: Generation,
+    pyramid: &[Value],
+    classes: usize,
+    image: (usize, usize),
+) -> Result<(Value, Value), Error> {
+    let maps = project(b, w, config, pyramid)?;
+    let levels: Vec<(usize, usize)> = maps.iter().map(|map| (map.size(2), map.size(3))).collect();
+    let attention = deformable(config, generation, &levels)?;
+    if let Some(size) = config.anchor_image_size {
+        require_same_anchors(config, size, &levels, image)?;
+    }
+    let flat: Vec<Value> = maps.iter().map(|map| tokens(b, map)).collect();
+    let memory = b.concat(&flat.iter().collect::<Vec<_>>(), 1);
+    if memory.size(1) < config.num_queries {
+        let expected = format!("at most {}, the cells of this input size", memory.size(1));
+        return Err(Error::unsupported(CONFIG, "num_queries", config.num_queries, expected));
+    }
+    let (queries, logits) = select(b, w, config, &memory, &levels, classes);
+    Ok(w.scope(b, "decoder", |b, w| {
+        decode(b, w, config, generation, &attention, &memory, queries, logits, classes)
+    }))
+}
+
+/// The maps that the decoder reads: each level of the pyramid projected, and coarser ones made of the last.
+fn project(
+    b: &mut Builder,
+    w: &Weights,
+    config: &RtDetrConfig,
+    pyramid: &[Value],
+) -> Result<Vec<Value>, Error> {
+    let levels = config.num_feature_levels;
+    if levels < pyramid.len() {
+        let expected = format!("at least {}, the levels of the encoder", pyramid.len());
+        return Err(Error::unsupported(CONFIG, "num_feature_levels", levels, expected));
+    }
+    let last = &pyramid[pyramid.len() - 1];
+    Ok((0..levels)
+        .map(|level| {
+            let (kernel, stride) = if level < config.decoder_inputs { (1, 1) } else { (3, 2) };
+            let spec = ConvNorm {
+                names: ["0", "1"],
+                out: config.d_model,
+                kernel,
+                stride,
+                padding: kernel / 2,
+                epsilon: config.batch_norm_eps,
+                activation: Activation::Identity,
+            };
+            let source = pyramid.get(level).unwrap_or(last);
+            w.scope(b, &format!("decoder_input_proj.{level}"), |b, w| conv_norm(b, w, source, spec))
+        })
+        .collect())
+}
+
+/// The sizes of the decoder's attention, without what each layer's own tensors say.
+fn deformable(
+    config: &RtDetrConfig,
+    generation: Generation,
+    levels: &[(usize, usize)],
+) -> Result<Deformable, Error> {
+    if generation == Generation::Second && config.decoder_n_levels != levels.len() {
+        let expected = format!("{}, as `num_feature_levels`", levels.len());
+        return Err(Error::unsupported(CONFIG, "decoder_n_levels", config.decoder_n_levels, expected));
+    }
+    let points = config.points(levels.len())?;
+    let factor = match generation {
+        Generation::First => 0.5,
+        Generation::Second => config.decoder_offset_scale,
+    };
+    let scales = points.iter().flat_map(|points| vec![factor / *points as f32; *points]).collect();
+    let sampling = match generation {
+        Generation::First => Sampling::Bilinear,
+        Generation::Second => config.sampling,
+    };
+    Ok(Deformable {
+        heads: config.decoder_attention_heads,
+        points,
+        scales,
+        sampling,
+        levels: levels.to_vec(),
+    })
+}
+
+/// Anchors for another image size only work when they come out the same.
+fn require_same_anchors(
+    config: &RtDetrConfig,
+    (height, width): (usize, usize),
+    levels: &[(usize, usize)],
+    image: (usize, usize),
+) -> Result<(), Error> {
+    let expected: Vec<(usize, usize)> =
+        config.feat_strides.iter().map(|stride| (height / stride, width / stride)).collect();
+    if expected == levels {
+        return Ok(());
+    }
+    let wanted = format!("null, or the input size {}×{} with fitting `feat_strides`", image.0, image.1);
+    Err(Error::unsupported(CONFIG, "anchor_image_size", format!("{height}×{width}"), wanted))
+}
+
+/// The best cells: what the decoder starts from `[batch, queries, d_model]`, and their boxes as logits
+/// `[batch, queries, 4]`.
+fn select(
+    b: &mut Builder,
+    w: &Weights,
+    config: &RtDetrConfig,
+    memory: &Value,
+    levels: &[(usize, usize)],
+    classes: usize,
+) -> (Value, Value) {
+    let cells = memory.size(1);
+    let masked = if w.exact() { f32::MAX } else { MASKED };
+    let valid = anchors(levels, masked).valid;
+    let kept = if valid.iter().all(|valid| *valid) {
+        memory.clone()
+    } else {
+        let mask = valid.iter().map(|valid| f32::from(u8::from(*valid))).collect();
+        let mask = b.floats(&[1, cells, 1], mask);
+        b.mul(memory, &mask)
+    };
+    let candidates = w.scope(b, "enc_output", |b, w| {
+        let x = linear(b, w, "0", &kept, config.d_model);
+        layer_norm(b, w, "1", &x, config.layer_norm_eps)
+    });
+    let scores = linear(b, w, "enc_score_head", &candidates, classes);
+    let best = b.reduce_max(&scores, &[-1], false);
+    let (_, chosen) = b.top_k(&best, config.num_queries, 1);
+
+    let rows = b.gather_rows(&candidates, &chosen);
+    let d_model = config.d_model;
+    let offsets = mlp(b, w, "enc_bbox_head", &rows, &[d_model, d_model, 4]);
+    let own = levels.to_vec();
+    let table = deferred_floats(&[cells, 4], move || anchors(&own, masked).logits);
+    let table = b.weight(&w.full("anchors"), table);
+    let nearby = b.gather(&table, &chosen, 0);
+    let logits = b.add(&offsets, &nearby);
+    if !config.learn_initial_query {
+        return (rows, logits);
+    }
+    let shape = [config.num_queries, d_model];
+    let learned = w.child("weight_embedding").tensor("weight", &shape);
+    let learned = deferred_floats(&[1, shape[0], shape[1]], move || {
+        learned.to_f32().expect("`Weights` hands out floating-point tensors only")
+    });
+    let learned = b.weight(&w.full("weight_embedding.weight"), learned);
+    (b.expand_batch(&learned, memory), logits)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one module, each used once")]
+fn decode(
+    b: &mut Builder,
+    w: &Weights,
+    config: &RtDetrConfig,
+    generation: Generation,
+    attention: &Deformable,
+    memory: &Value,
+    queries: Value,
+    logits: Value,
+    classes: usize,
+) -> (Value, Value) {
+    let d_model = config.d_model;
+    let (mut x, mut logits) = (queries, logits);
+    let mut boxes = b.sigmoid(&logits);
+    for index in 0..config.decoder_layers {
+        let position = mlp(b, w, "query_pos_head", &boxes, &[2 * d_model, d_model]);
+        x = w.scope(b, &format!("layers.{index}"), |b, w| {
+            let attention = with_own_scales(w, config, generation, attention);
+            let reference = Reference::split(b, &boxes);
+            decoder_layer(b, w, config, &attention, &x, &position, memory, &reference)
+        });
+        let moves = mlp(b, w, &format!("bbox_embed.{index}"), &x, &[d_model, d_model, 4]);
+        let from = if w.exact() {
+            inverse_sigmoid(b, &boxes)
+        } else {
+            b.clip(&logits, -LARGEST_LOGIT, LARGEST_LOGIT)
+        };
+        logits = b.add(&moves, &from);
+        boxes = b.sigmoid(&logits);
+    }
+    let last = format!("class_embed.{}", config.decoder_layers - 1);
+    (linear(b, w, &last, &x, classes), boxes)
+}
+
+/// `log(x / (1 - x))` with both parts at least [`EPSILON`].
+fn inverse_sigmoid(b: &mut Builder, x: &Value) -> Value {
+    let (epsilon, one) = (b.scalar(EPSILON), b.scalar(1.0));
+    let part = b.maximum(x, &epsilon);
+    let rest = b.sub(&one, x);
+    let rest = b.maximum(&rest, &epsilon);
+    let odds = b.div(&part, &rest);
+    b.log(&odds)
+}
+
+/// RT-DETRv2 stores the inverse number of points; what is stored counts.
+fn with_own_scales(
+    w: &Weights,
+    config: &RtDetrConfig,
+    generation: Generation,
+    attention: &Deformable,
+) -> Deformable {
+    let own = w.child("encoder_attn");
+    let points = attention.scales.len();
+    if generation == Generation::First || own.shape("n_points_scale").is_none() {
+        return attention.clone();
+    }
+    let stored = own.tensor("n_points_scale", &[points]).to_f32().unwrap_or_default();
+    let scales = stored.into_iter().map(|scale| scale * config.decoder_offset_scale).collect();
+    Deformable { scales, ..attention.clone() }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one module, each used once")]
+fn decoder_layer(
+    b: &mut Builder,
+    w: &Weights,
+    config: &RtDetrConfig,
+    attention: &Deformable,
+    x: &Value,
+    position: &Value,
+    memory: &Value,
+    reference: &Reference,
+) -> Value {
+    let epsilon = config.layer_norm_eps;
+    let spec = Attention { heads: config.decoder_attention_heads, names: PROJECTIONS };
+    let attended = self_attention(b, w, "self_attn", x, Some(position), spec);
+    let x = b.add(x, &attended);
+    let x = layer_norm(b, w, "self_attn_layer_norm", &x, epsilon);
+
+    let placed = b.add(&x, position);
+    let seen = deformable_attention(b, w, "encoder_attn", &placed, memory, reference, attention);
+    let x = b.add(&x, &seen);
+    let x = layer_norm(b, w, "encoder_attn_layer_norm", &x, epsilon);
+
+    let sizes = [config.decoder_ffn_dim, config.d_model];
+    let fed = feed_forward(b, w, &x, sizes, config.decoder_activation);
+    let x = b.add(&x, &fed);
+    layer_norm(b, w, "final_layer_norm", &x, epsilon)
+}

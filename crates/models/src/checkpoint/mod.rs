@@ -1,0 +1,178 @@
+//! Checkpoints: trained tensors by name, shared with the bytes that they were read from.
+//!
+//! Reading checks headers only; no tensor is touched until its bytes are asked for, so a checkpoint on a memory map
+//! costs nothing. Element types that the exporters cannot use are read and listed all the same.
+
+mod index;
+mod safetensors;
+
+use std::collections::BTreeMap;
+
+use graph::{DataType, Tensor};
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::{Error, Files};
+
+/// The one-file form of a safetensors checkpoint.
+const SINGLE: &str = "model.safetensors";
+/// The list of shards of a sharded one.
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Trained tensors by the names that they have on disk.
+#[derive(Debug, Default)]
+pub struct Checkpoint {
+    tensors: IndexMap<String, Stored>,
+    metadata: BTreeMap<String, String>,
+    files: Vec<String>,
+}
+
+/// A tensor with what its header says.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    /// The element type by its name in safetensors: `F16`, `F8_E4M3`.
+    pub(crate) dtype: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: usize,
+    /// `None` when the element type has no counterpart in ONNX.
+    pub(crate) tensor: Option<Tensor>,
+}
+
+/// What a checkpoint holds, for people and for `--json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckpointFacts {
+    /// The files that hold the tensors.
+    pub files: Vec<String>,
+    /// The tensors, in the order of the files.
+    pub tensors: Vec<TensorFacts>,
+    /// Elements of all floating-point tensors: the number of parameters and buffers.
+    pub parameters: u64,
+    /// Bytes of all tensors.
+    pub bytes: u64,
+    /// Free text from the header.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// One tensor of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TensorFacts {
+    /// The name on disk.
+    pub name: String,
+    /// The element type by its name in safetensors.
+    pub dtype: String,
+    /// The dimensions.
+    pub shape: Vec<usize>,
+    /// Bytes that it takes.
+    pub bytes: u64,
+}
+
+impl Checkpoint {
+    /// Reads the weights of a source: one safetensors file or shards with an index.
+    ///
+    /// # Errors
+    /// [`Error::MissingFile`] when there are none, [`Error::PickledWeights`] when there are only pickled ones,
+    /// [`Error::Damaged`] for a file or an index that does not hold what it says.
+    pub fn read(files: &dyn Files) -> Result<Self, Error> {
+        if let Some(index) = files.read_if_present(INDEX)? {
+            return index::read(files, INDEX, &index);
+        }
+        if files.read_if_present(SINGLE)?.is_some() {
+            return Self::read_file(files, SINGLE);
+        }
+        let mut names = files.names();
+        names.sort();
+        let top = |name: &&String| !name.contains('/');
+        let others: Vec<&String> = names
+            .iter()
+            .filter(top)
+            .filter(|name| std::path::Path::new(name).extension().is_some_and(|ext| ext == "safetensors"))
+            .collect();
+        if let [only] = others[..] {
+            return Self::read_file(files, only);
+        }
+        if let Some(file) = names.iter().filter(top).find(|name| is_pickle_name(name)) {
+            return Err(Error::PickledWeights { file: file.clone() });
+        }
+        Err(Error::MissingFile { file: SINGLE.into() })
+    }
+
+    /// Reads one safetensors file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`]; the kind of file is told by its content, not by its name.
+    pub fn read_file(files: &dyn Files, name: &str) -> Result<Self, Error> {
+        let bytes = files.read(name)?;
+        if is_pickle(&bytes) {
+            return Err(Error::PickledWeights { file: name.to_owned() });
+        }
+        let mut checkpoint = Self::default();
+        safetensors::read(name, &bytes, &mut checkpoint)?;
+        Ok(checkpoint)
+    }
+
+    /// What the checkpoint holds.
+    pub fn facts(&self) -> CheckpointFacts {
+        let tensors: Vec<TensorFacts> = self
+            .tensors
+            .iter()
+            .map(|(name, stored)| TensorFacts {
+                name: name.clone(),
+                dtype: stored.dtype.clone(),
+                shape: stored.shape.clone(),
+                bytes: stored.bytes as u64,
+            })
+            .collect();
+        let is_parameter = |stored: &&Stored| stored.dtype.starts_with('F') || stored.dtype.starts_with("BF");
+        CheckpointFacts {
+            files: self.files.clone(),
+            parameters: self
+                .tensors
+                .values()
+                .filter(is_parameter)
+                .map(|stored| stored.shape.iter().fold(1_u64, |product, size| product * *size as u64))
+                .sum(),
+            bytes: tensors.iter().map(|tensor| tensor.bytes).sum(),
+            tensors,
+            metadata: self.metadata.clone(),
+        }
+    }
+
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, &Stored)> {
+        self.tensors.iter().map(|(name, stored)| (name.as_str(), stored))
+    }
+}
+
+/// The element type of a safetensors name, where ONNX has it.
+fn data_type(name: &str) -> Option<DataType> {
+    Some(match name {
+        "F64" => DataType::F64,
+        "F32" => DataType::F32,
+        "F16" => DataType::F16,
+        "BF16" => DataType::Bf16,
+        "I64" => DataType::I64,
+        "I32" => DataType::I32,
+        "I16" => DataType::I16,
+        "I8" => DataType::I8,
+        "U64" => DataType::U64,
+        "U32" => DataType::U32,
+        "U16" => DataType::U16,
+        "U8" => DataType::U8,
+        "BOOL" => DataType::Bool,
+        _ => return None,
+    })
+}
+
+fn is_pickle_name(name: &str) -> bool {
+    let extension = std::path::Path::new(name).extension().and_then(|ext| ext.to_str());
+    let weights = ["pytorch_model", "model", "checkpoint", "best", "last", "weights"];
+    match extension {
+        Some("pt" | "pth" | "ckpt") => true,
+        Some("bin") => weights.iter().any(|stem| name.starts_with(stem)),
+        _ => false,
+    }
+}
+
+/// Whether the bytes begin like a pickle, or like the zip archive that PyTorch puts one into.
+fn is_pickle(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..] if bytes.get(7) != Some(&0))
+}

@@ -1,0 +1,111 @@
+//! Weights as ONNX wants them: widened to `float32`, transposed, rescaled, and only computed while they are written.
+//!
+//! A `float32` weight that needs no change is passed on as it lies in the checkpoint.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use graph::{DataType, Tensor};
+
+/// The values of a floating-point tensor.
+pub(super) fn floats(tensor: &Tensor) -> Vec<f32> {
+    tensor.to_f32().expect("`Weights` hands out floating-point tensors only")
+}
+
+/// A `float32` tensor of this shape whose values are computed when they are asked for.
+pub(crate) fn deferred_floats(
+    shape: &[usize],
+    values: impl Fn() -> Vec<f32> + Send + Sync + 'static,
+) -> Tensor {
+    Tensor::deferred(DataType::F32, shape, move || bytes_of(values()))
+}
+
+fn bytes_of(values: Vec<f32>) -> Bytes {
+    let shape = [values.len()];
+    Tensor::from_f32(shape, values).map(|tensor| tensor.bytes()).expect("a vector is as long as it is")
+}
+
+/// The tensor as `float32`.
+pub(super) fn widened(tensor: Tensor) -> Tensor {
+    if tensor.dtype() == DataType::F32 {
+        return tensor;
+    }
+    deferred_floats(&tensor.shape().to_vec(), move || floats(&tensor))
+}
+
+/// A factor for each row of a matrix, or for all of them.
+#[derive(Debug, Clone)]
+pub(super) struct RowScale(Arc<[f32]>);
+
+impl RowScale {
+    pub(super) fn all(factor: f32) -> Self {
+        Self(Arc::new([factor]))
+    }
+
+    pub(super) fn each(factors: Vec<f32>) -> Self {
+        Self(factors.into())
+    }
+
+    fn of(&self, row: usize) -> f32 {
+        if self.0.len() == 1 { self.0[0] } else { self.0.get(row).copied().unwrap_or(1.0) }
+    }
+}
+
+/// A matrix `[out, in]` as `[in, out]`, its rows rescaled.
+pub(super) fn transposed(matrix: Tensor, scale: Option<RowScale>) -> Tensor {
+    let [rows, columns] = *matrix.shape() else { return matrix };
+    deferred_floats(&[columns, rows], move || {
+        let values = floats(&matrix);
+        let mut out = vec![0.0; values.len()];
+        // Square tiles, so that reads and writes both stay in the cache.
+        const TILE: usize = 32;
+        for top in (0..rows).step_by(TILE) {
+            for left in (0..columns).step_by(TILE) {
+                for row in top..rows.min(top + TILE) {
+                    let factor = scale.as_ref().map_or(1.0, |scale| scale.of(row));
+                    for column in left..columns.min(left + TILE) {
+                        out[column * rows + row] = values[row * columns + column] * factor;
+                    }
+                }
+            }
+        }
+        out
+    })
+}
+
+/// A vector whose elements are rescaled.
+pub(super) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
+    let Some(scale) = scale else { return widened(vector) };
+    deferred_floats(&vector.shape().to_vec(), move || {
+        floats(&vector).into_iter().enumerate().map(|(row, value)| value * scale.of(row)).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_matrix_is_transposed_and_its_rows_rescaled() {
+        let (rows, columns) = (35, 70);
+        let values: Vec<f32> = (0..rows * columns).map(|value| value as f32).collect();
+        let matrix = Tensor::from_f32([rows, columns], values).unwrap();
+        let scale = RowScale::each((0..rows).map(|row| row as f32).collect());
+        let out = transposed(matrix, Some(scale));
+        assert_eq!(out.shape(), [columns, rows]);
+        let out = out.to_f32().unwrap();
+        for (row, column) in [(0, 0), (1, 0), (34, 69), (33, 31), (2, 68)] {
+            assert_eq!(out[column * rows + row], ((row * columns + column) * row) as f32);
+        }
+    }
+
+    #[test]
+    fn halves_are_widened_and_floats_left_alone() {
+        let half = Bytes::copy_from_slice(&half::f16::from_f32(1.5).to_le_bytes());
+        let half = widened(Tensor::new(DataType::F16, [1], half).unwrap());
+        assert_eq!((half.dtype(), half.to_f32().unwrap()), (DataType::F32, vec![1.5]));
+        assert!(!widened(Tensor::from_f32([1], vec![1.0]).unwrap()).is_deferred());
+        let scaled = rescaled(Tensor::from_f32([2], vec![1.0, 2.0]).unwrap(), Some(RowScale::all(0.5)));
+        assert_eq!(scaled.to_f32().unwrap(), [0.5, 1.0]);
+    }
+}
