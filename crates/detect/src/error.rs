@@ -89,6 +89,32 @@ pub enum Error {
         /// What the head gives.
         expected: String,
     },
+    /// An annotation file that cannot be used.
+    #[error("the annotations cannot be used: {reason}")]
+    Annotations {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Categories of a dataset that are none of the detector's classes.
+    #[error("the detector has no class for {}", missing.join(", "))]
+    Categories {
+        /// Id and name of each.
+        missing: Vec<String>,
+        /// The detector's classes.
+        known: Vec<String>,
+    },
+    /// Detections of an image that the dataset does not have.
+    #[error("the dataset has no image {id}")]
+    UnknownImage {
+        /// Its id.
+        id: u64,
+    },
+    /// The metric cannot be computed.
+    #[error("the metric cannot be computed: {reason}")]
+    Metric {
+        /// Why.
+        reason: String,
+    },
 }
 
 impl Error {
@@ -101,6 +127,13 @@ impl Error {
             Self::MissingOutput { .. } | Self::OutputShape { .. } => Some(
                 "the description belongs to another graph: pass `--head`, or import the model again".into(),
             ),
+            Self::Categories { known, .. } => {
+                let shown = known.iter().take(12).cloned().collect::<Vec<_>>().join(", ");
+                let more =
+                    if known.len() > 12 { format!(" and {} more", known.len() - 12) } else { String::new() };
+                Some(format!("rename the categories; the detector's classes are {shown}{more}"))
+            }
+            Self::Annotations { .. } => Some("COCO's `instances.json` form is expected".into()),
             _ => None,
         }
     }

@@ -4,12 +4,14 @@
 //! tensors become boxes. The crate is pure: it takes bytes and gives values, and opens no file.
 
 mod boxes;
+pub mod dataset;
 mod decode;
 mod detector;
 mod error;
 mod geometry;
 mod image;
 mod labels;
+pub mod metrics;
 mod nms;
 mod preprocess;
 mod resample;
