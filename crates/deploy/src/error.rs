@@ -78,7 +78,8 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Name { .. } => Some(
-                "use 1 to 100 letters, digits, `-`, `_` and `.`, the first a letter or digit (`--name NAME`)".into(),
+                "use 1 to 100 letters, digits, `-`, `_` and `.`, the first a letter or digit (`--name NAME`)"
+                    .into(),
             ),
             Self::UnknownTarget { .. } => {
                 let names: Vec<&str> = crate::targets::targets().iter().map(|target| target.name()).collect();

@@ -14,12 +14,12 @@ mod tree;
 
 pub use error::Error;
 pub use manifest::{
-    Accuracy, Artefact, Bound, Check, ClassAccuracy, CocoMetrics, Dataset, Licence, Manifest, Precision, Source,
-    SourceFile, StepRecord, Tool, Verdict,
+    Accuracy, Artefact, Bound, Check, ClassAccuracy, CocoMetrics, Dataset, Licence, Manifest, Precision,
+    Source, SourceFile, StepRecord, Tool, Verdict,
 };
 pub use measurements::{
-    Capture, CaptureMode, DeepStream, Engine, Figure, Gpu, ImageTimes, Latency, Machine, Measurements, StepTime,
-    StreamRun, TensorRt, TrtexecRun,
+    Capture, CaptureMode, DeepStream, Engine, Figure, Gpu, ImageTimes, Latency, Machine, Measurements,
+    StepTime, StreamRun, TensorRt, TrtexecRun,
 };
 pub use name::PackageName;
 pub use package::{config_files, paths};

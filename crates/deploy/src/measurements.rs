@@ -203,7 +203,7 @@ impl TrtexecRun {
 }
 
 /// Frames a second of a real-time stream.
-pub const STREAM_FPS: f64 = 30.0;
+pub(crate) const STREAM_FPS: f64 = 30.0;
 
 /// What was measured with `DeepStream`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

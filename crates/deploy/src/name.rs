@@ -67,7 +67,9 @@ mod tests {
             assert_eq!(name.parse::<PackageName>().unwrap().as_str(), name);
         }
         let long = "a".repeat(101);
-        for name in ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "-rf", "a b", "a..b", "a.", "ä", "a\n", &long] {
+        for name in
+            ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "-rf", "a b", "a..b", "a.", "ä", "a\n", &long]
+        {
             assert!(name.parse::<PackageName>().is_err(), "{name:?}");
         }
     }

@@ -20,14 +20,14 @@ pub(super) enum Missing {
 }
 
 impl Missing {
-    /// What is missing, in one line or two.
+    /// What is missing, in one line; the command follows.
     pub(super) fn reason(self) -> &'static str {
         match self {
-            Self::TensorRt => "It needs a machine with an NVIDIA GPU and TensorRT.",
-            Self::DeepStream => "It needs a machine with an NVIDIA GPU, TensorRT and DeepStream.",
-            Self::Annotations => "It needs images with annotations in COCO form.",
-            Self::Images => "It needs images to run the detector on.",
-            Self::Backend => "No backend was timed in this run.",
+            Self::TensorRt => "On a machine with an NVIDIA GPU and TensorRT, run:",
+            Self::DeepStream => "On a machine with an NVIDIA GPU, TensorRT and DeepStream, run:",
+            Self::Annotations => "With images and their annotations in COCO form, run:",
+            Self::Images => "With images of the kind that the detector is for, run:",
+            Self::Backend => "No backend was timed in this run. Run:",
         }
     }
 
@@ -58,14 +58,15 @@ pub(super) fn trtexec(data: &ReportData, model: &str) -> [String; 3] {
     let shape = |batch: u32| quoted(&format!("{}:{batch}x3x{}x{}", input.tensor, input.height, input.width));
     let measure = |batch: u32| {
         format!(
-            "trtexec --loadEngine={engine} --shapes={} --noDataTransfers --duration=10 --warmUp=1000",
+            "trtexec --loadEngine={engine} \\\n  --shapes={} --noDataTransfers --duration=10 --warmUp=1000",
             shape(batch)
         )
     };
     [
         format!(
-            "trtexec --onnx={model} --saveEngine={engine} --minShapes={} --optShapes={} --maxShapes={} \
-             --fp16 --memPoolSize=workspace:32768M --timingCacheFile=benchmarks/engines/timing.cache --skipInference",
+            "trtexec --onnx={model} \\\n  --saveEngine={engine} \\\n  --minShapes={} \\\n  --optShapes={} \\\n  --maxShapes={} \\\n  \
+             --fp16 --memPoolSize=workspace:32768M \\\n  \
+             --timingCacheFile=benchmarks/engines/timing.cache --skipInference",
             shape(1),
             shape(engine_batch),
             shape(engine_batch),

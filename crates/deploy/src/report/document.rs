@@ -46,9 +46,6 @@ pub(super) enum Block {
     Paragraph {
         text: Text,
     },
-    List {
-        items: Vec<Text>,
-    },
     Table(Table),
     Code {
         language: &'static str,
@@ -187,6 +184,11 @@ impl Table {
     pub(super) fn row<const N: usize>(&mut self, cells: [Text; N]) {
         debug_assert_eq!(N, self.columns.len(), "a row has as many cells as there are columns");
         self.rows.push(cells.into());
+    }
+
+    /// Whether it is a table of names and values, which may be long.
+    pub(super) fn is_facts(&self) -> bool {
+        self.columns.len() == 2 && self.columns.iter().all(|column| !column.number)
     }
 
     /// A table of names and values.

@@ -39,22 +39,15 @@ pub(super) fn write(document: &Document, pictures: &Pictures) -> String {
     }
     out.push_str("</div>\n");
     for section in &document.sections {
-        let _ = writeln!(
-            out,
-            "<section id=\"{}\">\n<h2>{}</h2>",
-            section.anchor(),
-            escaped(&section.heading())
-        );
+        let _ =
+            writeln!(out, "<section id=\"{}\">\n<h2>{}</h2>", section.anchor(), escaped(&section.heading()));
         for block in &section.blocks {
             write_block(&mut out, block, pictures);
         }
         out.push_str("</section>\n");
     }
-    let _ = write!(
-        out,
-        "<footer>{}</footer>\n</main>\n</div>\n</body>\n</html>\n",
-        escaped(&document.colophon)
-    );
+    let _ =
+        write!(out, "<footer>{}</footer>\n</main>\n</div>\n</body>\n</html>\n", escaped(&document.colophon));
     out
 }
 
@@ -71,10 +64,6 @@ fn write_block(out: &mut String, block: &Block, pictures: &Pictures) {
     let _ = match block {
         Block::Heading { text } => writeln!(out, "<h3>{}</h3>", escaped(text)),
         Block::Paragraph { text } => writeln!(out, "<p>{}</p>", inline(text)),
-        Block::List { items } => {
-            let items: String = items.iter().map(|item| format!("<li>{}</li>\n", inline(item))).collect();
-            writeln!(out, "<ul>\n{items}</ul>")
-        }
         Block::Table(table) => {
             write_table(out, table);
             Ok(())
@@ -104,7 +93,8 @@ fn write_block(out: &mut String, block: &Block, pictures: &Pictures) {
 
 fn write_table(out: &mut String, table: &Table) {
     let class = |number: bool| if number { " class=\"n\"" } else { "" };
-    out.push_str("<div class=\"scroll\"><table>\n<thead><tr>");
+    let facts = if table.is_facts() { " class=\"facts\"" } else { "" };
+    let _ = write!(out, "<div class=\"scroll\"><table{facts}>\n<thead><tr>");
     for column in &table.columns {
         let _ = write!(out, "<th{}>{}</th>", class(column.number), escaped(&column.title));
     }

@@ -40,11 +40,6 @@ fn write_block(out: &mut String, block: &Block) {
         Block::Paragraph { text } => {
             let _ = writeln!(out, "{}", inline(text));
         }
-        Block::List { items } => {
-            for item in items {
-                let _ = writeln!(out, "- {}", inline(item));
-            }
-        }
         Block::Table(table) => write_table(out, table),
         Block::Code { language, text } => write_code(out, language, text),
         Block::Figures { figures } => {

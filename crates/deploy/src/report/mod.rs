@@ -44,8 +44,11 @@ struct Pictures {
 pub fn render(data: &ReportData, images: &BTreeMap<String, Vec<u8>>) -> Result<FileTree, Error> {
     let charts = charts::charts(data)?;
     let drawings = charts::drawings(data)?;
-    let mut pictures =
-        Pictures { charts: BTreeMap::new(), drawings: BTreeMap::new(), photos: photo::all(&data.samples, images)? };
+    let mut pictures = Pictures {
+        charts: BTreeMap::new(),
+        drawings: BTreeMap::new(),
+        photos: photo::all(&data.samples, images)?,
+    };
     let mut tree = FileTree::new();
     for chart in &charts {
         let png = chart.png()?;
@@ -56,8 +59,7 @@ pub fn render(data: &ReportData, images: &BTreeMap<String, Vec<u8>>) -> Result<F
         tree.add(format!("{}/charts/{}", paths::REPORTS, drawing.file), drawing.svg.as_bytes())?;
         pictures.drawings.insert(drawing.file.to_owned(), drawing.svg.clone());
     }
-    let document =
-        sections::document(&sections::Material { data, charts: &charts, drawings: &drawings });
+    let document = sections::document(&sections::Material { data, charts: &charts, drawings: &drawings });
     tree.add(format!("{}/benchmark_report.md", paths::REPORTS), markdown::write(&document))?;
     tree.add(format!("{}/benchmark_report.html", paths::REPORTS), html::write(&document, &pictures))?;
     tree.add(paths::pdf_report(&data.manifest.name), pdf::write(&document, &pictures)?)?;

@@ -57,9 +57,8 @@ mod tests {
     use super::*;
 
     fn encoded(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
-        let picture = DynamicImage::from(RgbImage::from_fn(width, height, |x, y| {
-            image::Rgb([x as u8, y as u8, 128])
-        }));
+        let picture =
+            DynamicImage::from(RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 128])));
         let mut bytes = Cursor::new(Vec::new());
         picture.write_to(&mut bytes, format).unwrap();
         bytes.into_inner()

@@ -7,18 +7,19 @@ use std::io::Cursor;
 
 use deploy::report::{Command, PrecisionRecall, ReportData, Sample};
 use deploy::{
-    Accuracy, Artefact, Bound, Capture, CaptureMode, Check, ClassAccuracy, CocoMetrics, Dataset, DeepStream, Engine,
-    Figure, Gpu, ImageTimes, Latency, Licence, Machine, Manifest, Measurements, Precision, Source, SourceFile,
-    StepRecord, StepTime, StreamRun, TensorRt, Tool, TrtexecRun,
+    Accuracy, Artefact, Bound, Capture, CaptureMode, Check, ClassAccuracy, CocoMetrics, Dataset, DeepStream,
+    Engine, Figure, Gpu, ImageTimes, Latency, Licence, Machine, Manifest, Measurements, Precision, Source,
+    SourceFile, StepRecord, StepTime, StreamRun, TensorRt, Tool, TrtexecRun,
 };
 use detect::{
-    Activation, BoxFormat, ChannelOrder, Detector, ElementType, Filter, Head, ImageInput, Labels, Resize, Selection,
+    Activation, BoxFormat, ChannelOrder, Detector, ElementType, Filter, Head, ImageInput, Labels, Resize,
+    Selection,
 };
 
 const LABELS: &str = "circle\nsquare\ntriangle\nstar\nhexagon\ncross\nring\narrow\n";
 
 /// An RT-DETRv2 of 320 × 320 pixels and eight classes.
-pub fn detector() -> Detector {
+pub(crate) fn detector() -> Detector {
     Detector::new(
         "rt_detr_v2",
         Labels::from_lines(LABELS).unwrap(),
@@ -52,7 +53,7 @@ fn digest(seed: u8) -> String {
 }
 
 /// What a plain machine records.
-pub fn plain() -> ReportData {
+pub(crate) fn plain() -> ReportData {
     let commands = [(
         "Import",
         "sightline import examples/shapes-rtdetr --annotations examples/shapes-rtdetr/val/instances.json \
@@ -72,7 +73,9 @@ pub fn plain() -> ReportData {
                 objects: Some(3 + n - n % 2),
             })
             .collect(),
-        commands: commands.map(|(purpose, line)| Command { purpose: purpose.into(), line: line.into() }).into(),
+        commands: commands
+            .map(|(purpose, line)| Command { purpose: purpose.into(), line: line.into() })
+            .into(),
     }
 }
 
@@ -100,9 +103,13 @@ fn manifest() -> Manifest {
         source: Source {
             location: "examples/shapes-rtdetr".into(),
             revision: None,
-            files: [("config.json", 3321), ("model.safetensors", 10_301_442), ("preprocessor_config.json", 444)]
-                .map(|(path, bytes)| SourceFile { path: path.into(), sha256: digest(path.len() as u8), bytes })
-                .into(),
+            files: [
+                ("config.json", 3321),
+                ("model.safetensors", 10_301_442),
+                ("preprocessor_config.json", 444),
+            ]
+            .map(|(path, bytes)| SourceFile { path: path.into(), sha256: digest(path.len() as u8), bytes })
+            .into(),
         },
         licence: Some(Licence { id: "apache-2.0".into(), stated_in: "README.md".into() }),
         max_batch: 8,
@@ -142,7 +149,12 @@ fn accuracy(subject: &str, change: f64) -> Accuracy {
     Accuracy {
         subject: subject.into(),
         backend: "embedded".into(),
-        dataset: Dataset { annotations: "instances.json".into(), sha256: digest(9), images: 128, objects: 1043 },
+        dataset: Dataset {
+            annotations: "instances.json".into(),
+            sha256: digest(9),
+            images: 128,
+            objects: 1043,
+        },
         metrics: CocoMetrics {
             map: Some(0.718 + change),
             ap50: Some(0.808 + change),
@@ -223,12 +235,16 @@ fn measurements() -> Measurements {
 }
 
 /// The same package on a machine with TensorRT and `DeepStream`.
-pub fn complete() -> ReportData {
+pub(crate) fn complete() -> ReportData {
     let mut data = plain();
-    let run = |batch, qps, gpu_mean_ms| TrtexecRun { batch, qps, gpu_mean_ms, gpu_p99_ms: gpu_mean_ms * 1.02 };
+    let run =
+        |batch, qps, gpu_mean_ms| TrtexecRun { batch, qps, gpu_mean_ms, gpu_p99_ms: gpu_mean_ms * 1.02 };
     let engine = "benchmarks/engines/shapes-rtdetr_dynamic_b64.engine";
-    data.measurements.machine.gpus =
-        vec![Gpu { name: "Example GPU".into(), memory_bytes: Some(24_000_000_000), driver: Some("590.1".into()) }];
+    data.measurements.machine.gpus = vec![Gpu {
+        name: "Example GPU".into(),
+        memory_bytes: Some(24_000_000_000),
+        driver: Some("590.1".into()),
+    }];
     for (name, version) in [("CUDA", "13.1"), ("TensorRT", "10.16.0"), ("DeepStream", "9.2")] {
         data.measurements.machine.software.insert(name.into(), version.into());
     }
@@ -266,7 +282,7 @@ pub fn complete() -> ReportData {
 }
 
 /// A picture for each sample of a report: the annotated images of a package, as far as the report can tell.
-pub fn images(data: &ReportData) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn images(data: &ReportData) -> BTreeMap<String, Vec<u8>> {
     let picture = |seed: u32| {
         image::RgbImage::from_fn(320, 240, |x, y| {
             let inside = (x.abs_diff(60 + 30 * seed) < 40) && (y.abs_diff(120) < 40);

@@ -2,7 +2,7 @@
 //!
 //! They are there only when annotations were given; without them the report says so in words.
 
-use super::canvas::PALETTE;
+use super::canvas::{DRAWING, PALETTE};
 use super::classes::Classes;
 use super::lines::{Lines, Series};
 use super::{BY_CLASS, CURVE, Chart, Source};
@@ -27,10 +27,11 @@ fn by_class(data: &ReportData) -> Result<Option<Chart>, Error> {
     if rows.is_empty() {
         return Ok(None);
     }
-    let alt = format!("Average precision of {} classes, best first; the table below has the numbers", rows.len());
+    let alt =
+        format!("Average precision of {} classes, best first; the table below has the numbers", rows.len());
     let chart = Classes {
         title: data.manifest.name.to_string(),
-        subtitle: "mAP@[.5:.95] by class; the mark is AP50".into(),
+        subtitle: "mAP@[.5:.95] by class; the line marks AP50".into(),
         rows,
     };
     Ok(Some(Chart { file: BY_CLASS, alt, source: Source::ThisMachine, svg: chart.draw(BY_CLASS)? }))
@@ -46,7 +47,9 @@ fn curve(data: &ReportData) -> Result<Option<Chart>, Error> {
             let last = (curve.precision.len() - 1) as f64;
             let point = |(index, precision): (usize, &f64)| (index as f64 / last, precision.clamp(0.0, 1.0));
             Series {
-                name: curve.iou.map_or_else(|| "mean of IoU 0.50 to 0.95".into(), |iou| format!("IoU {iou:.2}")),
+                name: curve
+                    .iou
+                    .map_or_else(|| "mean of IoU 0.50 to 0.95".into(), |iou| format!("IoU {iou:.2}")),
                 colour,
                 points: curve.precision.iter().enumerate().map(point).collect(),
             }
@@ -66,6 +69,7 @@ fn curve(data: &ReportData) -> Result<Option<Chart>, Error> {
         y_end: 1.0,
         series,
         line: None,
+        size: DRAWING,
         points: false,
     };
     Ok(Some(Chart { file: CURVE, alt, source: Source::ThisMachine, svg: chart.draw(CURVE)? }))

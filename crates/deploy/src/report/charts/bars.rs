@@ -5,7 +5,9 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{Drawn, HEADING, INK, RED, SIZE, axis_end, bold, heading, shortened, svg, text, type_of};
+use super::canvas::{
+    Drawn, HEADING, INK, RED, SIZE, axis_end, bold, heading, shortened, svg, text, tick, type_of,
+};
 use crate::Error;
 use crate::report::format::number;
 
@@ -57,9 +59,9 @@ impl Bars {
             .bold_line_style(INK.mix(0.15))
             .axis_style(INK.mix(0.6))
             .y_desc(self.axis.as_str())
-            .axis_desc_style(type_of(27.0).color(&INK))
-            .y_label_style(type_of(24.0).color(&INK))
-            .y_label_formatter(&|value| number(*value))
+            .axis_desc_style(type_of(30.0).color(&INK))
+            .y_label_style(type_of(28.0).color(&INK))
+            .y_label_formatter(&|value| tick(*value))
             .draw()?;
         // A bar takes at most a fifth of the width: two bars must not look like walls.
         let half = (0.32_f64).min(count * 0.09);
@@ -69,11 +71,11 @@ impl Bars {
             chart.draw_series([Rectangle::new(corners, bar.colour.filled())])?;
             let (x, y) = chart.backend_coord(&(middle, bar.value));
             let value = format!("{}{}", number(bar.value), self.suffix);
-            text(area, &value, bold(30.0), INK, (HPos::Center, VPos::Bottom), (x, y - 4))?;
+            text(area, &value, bold(34.0), INK, (HPos::Center, VPos::Bottom), (x, y - 4))?;
             let (x, y) = chart.backend_coord(&(middle, 0.0));
             let label: Vec<String> =
                 bar.label.lines().map(|line| shortened(line, 96 / self.bars.len().max(1))).collect();
-            text(area, &label.join("\n"), type_of(26.0), INK, (HPos::Center, VPos::Top), (x, y + 14))?;
+            text(area, &label.join("\n"), type_of(29.0), INK, (HPos::Center, VPos::Top), (x, y + 14))?;
         }
         let Some((value, name)) = &self.line else {
             return Ok(());
@@ -81,6 +83,6 @@ impl Bars {
         let ends = [(0.0, *value), (count, *value)];
         chart.draw_series(DashedLineSeries::new(ends, 18, 12, RED.stroke_width(4)))?;
         let (x, y) = chart.backend_coord(&(count, *value));
-        text(area, name, bold(24.0), RED, (HPos::Right, VPos::Bottom), (x - 8, y - 6))
+        text(area, name, bold(27.0), RED, (HPos::Right, VPos::Bottom), (x - 8, y - 6))
     }
 }

@@ -7,6 +7,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::Error;
+use crate::report::format::number;
 
 /// 10 × 6 inches at 150 dots an inch.
 pub(super) const SIZE: (u32, u32) = (1500, 900);
@@ -24,6 +25,9 @@ pub(super) const PALETTE: [RGBColor; 6] = [BLUE, GREEN, ORANGE, PURPLE, TEAL, PI
 pub(super) const INK: RGBColor = RGBColor(0x26, 0x32, 0x38);
 pub(super) const FAINT: RGBColor = RGBColor(0x60, 0x7D, 0x8B);
 pub(super) const INDIGO: RGBColor = RGBColor(0x28, 0x35, 0x93);
+
+/// Of the drawings that are no chart: they stand two in a row, so their type is larger for their width.
+pub(super) const DRAWING: (u32, u32) = (1000, 660);
 
 /// Height that [`heading`] takes.
 pub(super) const HEADING: u32 = 128;
@@ -74,10 +78,12 @@ pub(super) fn text(
 
 /// The two-line title, centred.
 pub(super) fn heading(area: &Area<'_>, title: &str, subtitle: &str) -> Drawn {
-    let middle = area.dim_in_pixel().0 as i32 / 2;
+    let width = area.dim_in_pixel().0;
+    let fits = |pixels: f64| (f64::from(width) / (pixels * 0.52)) as usize;
+    let middle = width as i32 / 2;
     let top = (HPos::Center, VPos::Top);
-    text(area, &shortened(title, 70), bold(36.0), INK, top, (middle, 28))?;
-    text(area, &shortened(subtitle, 100), type_of(26.0), FAINT, top, (middle, 80))
+    text(area, &shortened(title, fits(40.0)), bold(40.0), INK, top, (middle, 24))?;
+    text(area, &shortened(subtitle, fits(29.0)), type_of(29.0), FAINT, top, (middle, 80))
 }
 
 /// Text that fits: cut with an ellipsis after so many characters.
@@ -87,6 +93,12 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
     }
     let kept: String = text.chars().take(most.saturating_sub(1)).collect();
     format!("{}…", kept.trim_end())
+}
+
+/// An axis label without needless decimals: `0.2`, `40`, `10,000`.
+pub(super) fn tick(value: f64) -> String {
+    let rounded = (value * 1000.0).round() / 1000.0;
+    if rounded.abs() >= 1000.0 { number(rounded) } else { format!("{rounded}") }
 }
 
 /// The end of an axis that begins at 0, so that the largest value leaves room for its label.

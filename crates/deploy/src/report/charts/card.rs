@@ -5,7 +5,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{Drawn, FAINT, INDIGO, INK, SIZE, bold, heading, shortened, svg, text, type_of};
+use super::canvas::{Drawn, INDIGO, INK, SIZE, bold, heading, shortened, svg, text, type_of};
 use crate::Error;
 
 /// A card.
@@ -31,11 +31,10 @@ impl Card {
         area.draw(&Rectangle::new([(110, 170), (118, height - 90)], INDIGO.filled()))?;
         let middle = (HPos::Center, VPos::Center);
         let x = width / 2;
-        text(area, "Not measured here", bold(52.0), INDIGO, middle, (x, 320))?;
-        text(area, &self.reason, type_of(30.0), INK, middle, (x, 410))?;
-        text(area, "Run there:", type_of(26.0), FAINT, middle, (x, 575))?;
-        area.draw(&Rectangle::new([(250, 620), (width - 250, 700)], WHITE.filled()))?;
+        text(area, "Not measured here", bold(52.0), INDIGO, middle, (x, 370))?;
+        text(area, &self.reason, type_of(32.0), INK, middle, (x, 470))?;
+        area.draw(&Rectangle::new([(200, 540), (width - 200, 640)], WHITE.filled()))?;
         let font = ("monospace", 30.0 * 1.24).into_font();
-        text(area, &shortened(&self.command, 52), font, INK, middle, (x, 660))
+        text(area, &shortened(&self.command, 52), font, INK, middle, (x, 590))
     }
 }

@@ -5,7 +5,9 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{Area, BLUE, Drawn, FAINT, HEADING, INK, SIZE, bold, heading, shortened, svg, text, type_of};
+use super::canvas::{
+    Area, BLUE, DRAWING, Drawn, HEADING, INDIGO, INK, bold, heading, shortened, svg, text, type_of,
+};
 use crate::Error;
 
 /// Most classes drawn.
@@ -13,7 +15,9 @@ const MOST: usize = 40;
 /// Height of a row in pixels.
 const ROW: u32 = 44;
 /// Left end of the bars.
-const LEFT: i32 = 330;
+const LEFT: i32 = 270;
+/// A bar at least this long holds its own number.
+const ROOM: i32 = 110;
 
 /// Average precision by class.
 pub(super) struct Classes {
@@ -29,15 +33,16 @@ impl Classes {
         let all = self.rows.len();
         if all > MOST {
             self.rows.drain(MOST / 2..all - MOST / 2);
-            self.subtitle = format!("{} (the {} best and {} worst of {all})", self.subtitle, MOST / 2, MOST / 2);
+            self.subtitle =
+                format!("{} (the {} best and {} worst of {all})", self.subtitle, MOST / 2, MOST / 2);
         }
         let height = HEADING + 70 + ROW * self.rows.len().max(1) as u32;
-        svg(file, (SIZE.0, height), |area| self.paint(area))
+        svg(file, (DRAWING.0, height), |area| self.paint(area))
     }
 
     fn paint(&self, area: &Area<'_>) -> Drawn {
         heading(area, &self.title, &self.subtitle)?;
-        let right = SIZE.0 as i32 - 120;
+        let right = DRAWING.0 as i32 - 50;
         let x_of = |value: f64| LEFT + (f64::from(right - LEFT) * value.clamp(0.0, 1.0)) as i32;
         let top = HEADING as i32 + 10;
         let bottom = top + ROW as i32 * self.rows.len() as i32;
@@ -51,15 +56,22 @@ impl Classes {
         for ((name, map, ap50), y) in self.rows.iter().zip((top..).step_by(ROW as usize)) {
             let middle = y + ROW as i32 / 2;
             let at = (HPos::Right, VPos::Center);
-            text(area, &shortened(name, 22), type_of(25.0), INK, at, (LEFT - 16, middle))?;
+            text(area, &shortened(name, 19), type_of(25.0), INK, at, (LEFT - 16, middle))?;
             area.draw(&Rectangle::new([(LEFT, y + 7), (x_of(*map), y + ROW as i32 - 7)], BLUE.filled()))?;
             if let Some(ap50) = ap50 {
                 let x = x_of(*ap50);
                 let mark = [(x, y + 7), (x, y + ROW as i32 - 7)];
-                area.draw(&PathElement::new(mark, FAINT.stroke_width(5)))?;
+                area.draw(&PathElement::new(mark, INDIGO.stroke_width(5)))?;
             }
-            let end = x_of(*map).max(ap50.map_or(0, x_of)) + 12;
-            text(area, &format!("{map:.3}"), bold(24.0), INK, (HPos::Left, VPos::Center), (end, middle))?;
+            let label = format!("{map:.3}");
+            let end = x_of(*map);
+            if end - LEFT >= ROOM {
+                let at = (HPos::Right, VPos::Center);
+                text(area, &label, bold(23.0), WHITE, at, (end - 10, middle))?;
+            } else {
+                let after = end.max(ap50.map_or(0, x_of)) + 12;
+                text(area, &label, bold(23.0), INK, (HPos::Left, VPos::Center), (after, middle))?;
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{Area, Drawn, HEADING, INK, RED, SIZE, bold, heading, svg, text, type_of};
+use super::canvas::{Area, Drawn, HEADING, INK, RED, bold, heading, svg, text, tick, type_of};
 use crate::Error;
 use crate::report::format::number;
 
@@ -20,6 +20,8 @@ pub(super) struct Lines {
     pub(super) series: Vec<Series>,
     /// A dashed line at a height, with its name.
     pub(super) line: Option<(f64, String)>,
+    /// Width and height in pixels.
+    pub(super) size: (u32, u32),
     /// Whether points are marked with their value.
     pub(super) points: bool,
 }
@@ -33,7 +35,7 @@ pub(super) struct Series {
 
 impl Lines {
     pub(super) fn draw(&self, file: &str) -> Result<String, Error> {
-        svg(file, SIZE, |area| self.paint(area))
+        svg(file, self.size, |area| self.paint(area))
     }
 
     fn paint(&self, area: &Area<'_>) -> Drawn {
@@ -55,13 +57,14 @@ impl Lines {
             .axis_style(INK.mix(0.6))
             .x_desc(self.x_axis.as_str())
             .y_desc(self.y_axis.as_str())
-            .axis_desc_style(type_of(27.0).color(&INK))
-            .label_style(type_of(24.0).color(&INK))
+            .axis_desc_style(type_of(29.0).color(&INK))
+            .label_style(type_of(26.0).color(&INK))
             .x_label_formatter(&|value| tick(*value))
             .y_label_formatter(&|value| tick(*value))
             .draw()?;
         for series in &self.series {
-            chart.draw_series(LineSeries::new(series.points.iter().copied(), series.colour.stroke_width(5)))?;
+            chart
+                .draw_series(LineSeries::new(series.points.iter().copied(), series.colour.stroke_width(5)))?;
             if !self.points {
                 continue;
             }
@@ -84,17 +87,11 @@ impl Lines {
     /// A box at the lower left, where a precision–recall curve never is.
     fn legend(&self, area: &Area<'_>) -> Drawn {
         let (left, step) = (200, 46);
-        let top = SIZE.1 as i32 - 150 - step * self.series.len() as i32;
+        let top = self.size.1 as i32 - 150 - step * self.series.len() as i32;
         for (series, y) in self.series.iter().zip((top..).step_by(step as usize)) {
             area.draw(&PathElement::new([(left, y), (left + 60, y)], series.colour.stroke_width(5)))?;
             text(area, &series.name, type_of(26.0), INK, (HPos::Left, VPos::Center), (left + 76, y))?;
         }
         Ok(())
     }
-}
-
-/// An axis label without needless decimals: `0.2`, `40`.
-fn tick(value: f64) -> String {
-    let rounded = (value * 1000.0).round() / 1000.0;
-    format!("{rounded}")
 }

@@ -21,14 +21,12 @@ static FONTS: LazyLock<Arc<fontdb::Database>> = LazyLock::new(|| {
 /// Draws an SVG text at its own size.
 pub(super) fn png(file: &str, svg: &str) -> Result<Vec<u8>, Error> {
     let failed = |reason: String| Error::Chart { chart: file.to_owned(), reason };
-    let options = Options {
-        fontdb: Arc::clone(&FONTS),
-        font_family: fonts::SANS.to_owned(),
-        ..Options::default()
-    };
+    let options =
+        Options { fontdb: Arc::clone(&FONTS), font_family: fonts::SANS.to_owned(), ..Options::default() };
     let tree = Tree::from_str(svg, &options).map_err(|error| failed(error.to_string()))?;
     let size = tree.size().to_int_size();
-    let mut pixmap = Pixmap::new(size.width(), size.height()).ok_or_else(|| failed("its size is 0".into()))?;
+    let mut pixmap =
+        Pixmap::new(size.width(), size.height()).ok_or_else(|| failed("its size is 0".into()))?;
     resvg::render(&tree, Transform::identity(), &mut pixmap.as_mut());
     pixmap.encode_png().map_err(|error| failed(error.to_string()))
 }

@@ -1,7 +1,7 @@
 //! Which data fills each of the five charts.
 
 use super::bars::{Bar, Bars};
-use super::canvas::{BLUE, GREEN, ORANGE, PALETTE, PINK, PURPLE, TEAL, axis_end};
+use super::canvas::{BLUE, GREEN, ORANGE, PALETTE, PINK, PURPLE, SIZE, TEAL, axis_end};
 use super::card::Card;
 use super::lines::{Lines, Series};
 use super::{BATCHES, COMPARISON, Chart, EFFICIENCY, STREAMS, Source, THROUGHPUT};
@@ -57,7 +57,12 @@ fn model(data: &ReportData) -> String {
     data.manifest.name.to_string()
 }
 
-fn card(file: &'static str, data: &ReportData, subtitle: &str, missing: commands::Missing) -> Result<Chart, Error> {
+fn card(
+    file: &'static str,
+    data: &ReportData,
+    subtitle: &str,
+    missing: commands::Missing,
+) -> Result<Chart, Error> {
     let card = Card {
         title: model(data),
         subtitle: subtitle.to_owned(),
@@ -80,7 +85,8 @@ fn bar_chart(file: &'static str, source: Source, chart: &Bars) -> Result<Chart, 
 
 fn batches(data: &ReportData) -> Result<Chart, Error> {
     if let (Some(one), Some(max)) = trtexec(data) {
-        let bar = |run: TrtexecRun, colour| Bar { label: format!("batch {}", run.batch), value: run.qps, colour };
+        let bar =
+            |run: TrtexecRun, colour| Bar { label: format!("batch {}", run.batch), value: run.qps, colour };
         let chart = Bars {
             title: model(data),
             subtitle: format!("trtexec: queries a second at batch 1 and {}", max.batch),
@@ -93,7 +99,12 @@ fn batches(data: &ReportData) -> Result<Chart, Error> {
     }
     let groups = groups(data);
     let Some(group) = groups.iter().find(|group| group.len() > 1).or_else(|| groups.first()) else {
-        return card(BATCHES, data, "Queries a second at batch 1 and the maximum", commands::Missing::TensorRt);
+        return card(
+            BATCHES,
+            data,
+            "Queries a second at batch 1 and the maximum",
+            commands::Missing::TensorRt,
+        );
     };
     let chart = Bars {
         title: model(data),
@@ -133,7 +144,14 @@ fn throughput(data: &ReportData) -> Result<Chart, Error> {
     }
     let groups = groups(data);
     let chart = match groups.as_slice() {
-        [] => return card(THROUGHPUT, data, "Images a second at the maximum batch", commands::Missing::TensorRt),
+        [] => {
+            return card(
+                THROUGHPUT,
+                data,
+                "Images a second at the maximum batch",
+                commands::Missing::TensorRt,
+            );
+        }
         [only] => latency_chart(data, only),
         several => backend_chart(data, several),
     };
@@ -202,6 +220,7 @@ fn streams(data: &ReportData) -> Result<Chart, Error> {
         y_end: axis_end(largest),
         series: vec![Series { name: String::new(), colour: BLUE, points }],
         line: Some((STREAM_FPS, "30 fps: real time".into())),
+        size: SIZE,
         points: true,
     };
     let alt = format!("{subtitle}: {}", words.join(", "));
@@ -217,7 +236,11 @@ fn comparison(data: &ReportData) -> Result<Chart, Error> {
     };
     let mut bars = vec![
         Bar { label: format!("trtexec\nbatch {}", max.batch), value: max.images_per_second(), colour: PINK },
-        Bar { label: format!("DeepStream run 1\n{} streams", first.streams), value: first.total_fps, colour: BLUE },
+        Bar {
+            label: format!("DeepStream run 1\n{} streams", first.streams),
+            value: first.total_fps,
+            colour: BLUE,
+        },
     ];
     bars.extend(run_2.map(|run| Bar {
         label: format!("DeepStream run 2\n{} streams", run.streams),

@@ -2,7 +2,6 @@
 
 use super::{Material, Missing, heading, missing, paragraph, short};
 use crate::report::ReportData;
-use crate::report::charts;
 use crate::report::document::{Block, Figure, Picture, Section, Table, Text};
 use crate::report::format::{count, number, score};
 use crate::{Accuracy, Bound, Check, CocoMetrics, Verdict};
@@ -39,18 +38,20 @@ pub(super) fn accuracy(material: &Material<'_>) -> Section {
         .plain(" (SHA-256 ");
     let mut about = about;
     about.0.extend(short(&dataset.sha256).0);
-    let about = about.plain(format!("), on the {} backend. A number is 0 to 1; n/a: no such object.", main.backend));
-    let mut blocks = vec![paragraph(about), Block::Table(metrics(&data.manifest.accuracy))];
-    blocks.extend(material.drawing(charts::CURVE));
+    let about =
+        about.plain(format!("), on the {} backend. A number is 0 to 1; n/a: no such object.", main.backend));
+    let mut blocks = vec![paragraph(about)];
+    blocks.extend(material.drawings());
+    blocks.push(Block::Table(metrics(&data.manifest.accuracy)));
     blocks.push(heading("By class"));
-    blocks.extend(material.drawing(charts::BY_CLASS));
     blocks.push(Block::Table(classes(data, main)));
     Section::new(13, "Accuracy", blocks)
 }
 
 /// One column an evaluated artefact.
 fn metrics(evaluated: &[Accuracy]) -> Table {
-    let titles: Vec<String> = evaluated.iter().map(|accuracy| format!("{}#", accuracy.subject)).collect();
+    let titles: Vec<String> =
+        evaluated.iter().map(|accuracy| format!("{}#", file_name(&accuracy.subject))).collect();
     let columns: Vec<&str> = std::iter::once("Metric").chain(titles.iter().map(String::as_str)).collect();
     let mut table = Table::new(&columns);
     for (name, of) in METRICS {
@@ -58,6 +59,11 @@ fn metrics(evaluated: &[Accuracy]) -> Table {
         table.rows.push(std::iter::once(name.into()).chain(values).collect());
     }
     table
+}
+
+/// The last part of a path.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn classes(data: &ReportData, accuracy: &Accuracy) -> Table {
@@ -137,9 +143,8 @@ pub(super) fn samples(data: &ReportData) -> Section {
         .iter()
         .map(|sample| {
             let detections = super::counted(sample.detections as usize, "detection", "detections");
-            let objects = sample
-                .objects
-                .map_or_else(String::new, |objects| format!(", {} annotated", count(objects)));
+            let objects =
+                sample.objects.map_or_else(String::new, |objects| format!(", {} annotated", count(objects)));
             Figure {
                 picture: Picture::Photo(sample.path.clone()),
                 alt: format!("{} with {detections} drawn", sample.image),

@@ -20,24 +20,16 @@ pub(super) fn backends(material: &Material<'_>) -> Section {
     if let Some(image) = &measurements.image {
         blocks.push(Some(heading("One image, from its file to boxes")));
         blocks.push(Some(Block::Table(image_times(image))));
-        let about = format!("Medians of {} images at batch 1, {} backend.", count(image.count.into()), image.backend);
+        let about =
+            format!("Medians of {} images at batch 1, {} backend.", count(image.count.into()), image.backend);
         blocks.push(Some(paragraph(about)));
     }
     section(16, "Measurements on This Machine", blocks)
 }
 
 fn figures(figures: &[Figure]) -> Table {
-    let mut table = Table::new(&[
-        "Backend",
-        "Precision",
-        "Batch#",
-        "Min#",
-        "Mean#",
-        "p50#",
-        "p90#",
-        "p99#",
-        "Images/s#",
-    ]);
+    let mut table =
+        Table::new(&["Backend", "Precision", "Batch#", "Min#", "Mean#", "p50#", "p90#", "p99#", "Images/s#"]);
     for figure in figures {
         let latency = figure.latency;
         let [min, mean, p50, p90, p99] =
@@ -85,7 +77,11 @@ fn image_times(image: &ImageTimes) -> Table {
         ("Postprocessing", image.postprocess_ms),
     ];
     for (name, value) in parts {
-        table.row([name.into(), milliseconds(value).into(), format!("{:.1} %", 100.0 * value / total).into()]);
+        table.row([
+            name.into(),
+            milliseconds(value).into(),
+            format!("{:.1} %", 100.0 * value / total).into(),
+        ]);
     }
     table.row([
         Text::new().strong("Total"),

@@ -82,9 +82,15 @@ pub(super) fn streams(data: &ReportData) -> Section {
                     run.streams()
                 ),
             },
-            paragraph("This is what the GPU alone could serve; decoding and scheduling take their part (section 10)."),
+            paragraph(
+                "This is what the GPU alone could serve; decoding and scheduling take their part (section 10).",
+            ),
         ],
-        None => vec![missing(data, "It follows from the images a second at the maximum batch.", Missing::TensorRt)],
+        None => vec![missing(
+            data,
+            "It follows from the images a second at the maximum batch.",
+            Missing::TensorRt,
+        )],
     };
     Section::new(6, "PEAK_GPU_STREAMS Derivation", blocks)
 }

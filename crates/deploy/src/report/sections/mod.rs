@@ -66,7 +66,7 @@ fn missing(data: &ReportData, what: &str, missing: Missing) -> Block {
     Block::Callout {
         tone: Tone::Missing,
         title: "Not measured here".into(),
-        text: format!("{what} {} Run there:", missing.reason()).into(),
+        text: format!("{what} {}", missing.reason()).into(),
         command: Some(missing.command(data)),
     }
 }
@@ -86,10 +86,14 @@ impl Material<'_> {
         (!figures.is_empty()).then_some(Block::Figures { figures })
     }
 
-    /// A drawing as a figure, when there is data for it.
-    fn drawing(&self, file: &str) -> Option<Block> {
-        let chart = self.drawings.iter().find(|chart| chart.file == file)?;
-        Some(Block::Figures { figures: vec![figure(chart, Picture::Drawing(chart.file.to_owned()), 78)] })
+    /// The drawings that there is data for, side by side.
+    fn drawings(&self) -> Option<Block> {
+        let figures: Vec<Figure> = self
+            .drawings
+            .iter()
+            .map(|chart| figure(chart, Picture::Drawing(chart.file.to_owned()), 49))
+            .collect();
+        (!figures.is_empty()).then_some(Block::Figures { figures })
     }
 }
 

@@ -79,7 +79,10 @@ fn input(input: &ImageInput) -> Text {
     let shape = format!("{dtype} [batch, 3, {}, {}]", input.height, input.width);
     let mut text = Text::new().code(&input.tensor).plain(format!(" {shape}"));
     if let Some(mask) = &input.mask {
-        text = text.plain(", ").code(&mask.tensor).plain(format!(" int64 [batch, {}, {}]", mask.height, mask.width));
+        text = text
+            .plain(", ")
+            .code(&mask.tensor)
+            .plain(format!(" int64 [batch, {}, {}]", mask.height, mask.width));
     }
     if let Some(size) = &input.image_size {
         text = text.plain(", ").code(size).plain(" int64 [batch, 2]");
@@ -194,7 +197,7 @@ pub(super) fn preprocessing(data: &ReportData) -> Section {
     ];
     let note = match keys {
         Some((factor, offsets)) => {
-            rows.push(("net-scale-factor", Text::new().code(factor.to_string())));
+            rows.push(("net-scale-factor", Text::new().code(exact(factor))));
             rows.push(("offsets", Text::new().code(offsets)));
             "nvinfer computes net-scale-factor × (byte − offset), which is the same arithmetic."
         }
@@ -218,9 +221,15 @@ fn nvinfer_keys(input: &ImageInput) -> Option<(f32, String)> {
     Some((input.scale / first, offsets.join(";")))
 }
 
+/// The number as a config file wants it: 1/255 with all its digits.
+fn exact(value: f32) -> String {
+    let byte = 1.0_f64 / 255.0;
+    if value.to_bits() == (byte as f32).to_bits() { format!("{byte:.17}") } else { value.to_string() }
+}
+
 fn resize(input: &ImageInput) -> String {
     match input.resize {
-        Resize::Stretch {} => "stretched to the input; the aspect ratio is not kept".into(),
+        Resize::Stretch => "stretched to the input; the aspect ratio is not kept".into(),
         Resize::Letterbox { fill, centred, upscale } => format!(
             "letterbox: ratio kept, padded with {fill}, {}{}",
             if centred { "centred" } else { "image at the top left" },
@@ -256,10 +265,18 @@ fn values(input: &ImageInput) -> Text {
     if input.is_identity() {
         return "bytes 0–255 as they are".into();
     }
+    let scaled = format!("x × {}", exact(input.scale));
+    let plain =
+        |values: [f32; 3], neutral: f32| values.iter().all(|value| value.to_bits() == neutral.to_bits());
+    if plain(input.mean, 0.0) && plain(input.std, 1.0) {
+        return Text::new().code(scaled);
+    }
     let list = |values: [f32; 3]| values.map(|value| value.to_string()).join(", ");
-    Text::new()
-        .code(format!("(x × {} − mean) ÷ std", input.scale))
-        .plain(format!(" with mean {}, std {}", list(input.mean), list(input.std)))
+    Text::new().code(format!("({scaled} − mean) ÷ std")).plain(format!(
+        " with mean {}, std {}",
+        list(input.mean),
+        list(input.std)
+    ))
 }
 
 /// The engine's size and build, for section 4.

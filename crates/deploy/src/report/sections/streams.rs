@@ -90,8 +90,14 @@ pub(super) fn comparison(material: &Material<'_>) -> Section {
 
 fn comparison_table(engine: TrtexecRun, runs: &[(&'static str, StreamRun)]) -> Table {
     let total = engine.images_per_second();
-    let mut table =
-        Table::new(&["Measured", "Batch or streams#", "Total images/s#", "FPS/stream#", "≥ 30 fps", "Efficiency#"]);
+    let mut table = Table::new(&[
+        "Measured",
+        "Batch or streams#",
+        "Total images/s#",
+        "FPS/stream#",
+        "≥ 30 fps",
+        "Efficiency#",
+    ]);
     table.row([
         "trtexec".into(),
         engine.batch.to_string().into(),
@@ -146,7 +152,9 @@ pub(super) fn efficiency(material: &Material<'_>) -> Section {
                 )),
             ]
         }
-        _ => vec![missing(data, "It divides the pipeline's throughput by the engine's.", Missing::DeepStream)],
+        _ => {
+            vec![missing(data, "It divides the pipeline's throughput by the engine's.", Missing::DeepStream)]
+        }
     };
     blocks.extend(material.chart(charts::EFFICIENCY, Source::Promised));
     if let Some(cards) = material.charts(Source::Missing, 32) {

@@ -19,7 +19,8 @@ pub(super) fn subtitle(data: &ReportData) -> String {
 
 /// How many checks passed, failed and did not run.
 fn tally(data: &ReportData) -> (usize, usize, usize) {
-    let count = |of: fn(&Verdict) -> bool| data.manifest.checks.iter().filter(|check| of(&check.verdict)).count();
+    let count =
+        |of: fn(&Verdict) -> bool| data.manifest.checks.iter().filter(|check| of(&check.verdict)).count();
     (
         count(|verdict| *verdict == Verdict::Pass),
         count(|verdict| *verdict == Verdict::Fail),
@@ -90,7 +91,8 @@ fn latency_tile(data: &ReportData) -> Tile {
 
 fn throughput_tile(data: &ReportData) -> Tile {
     let engine = data.measurements.tensorrt.as_ref().and_then(|tensorrt| tensorrt.batch_max);
-    let best = data.measurements.figures.iter().max_by(|a, b| a.images_per_second.total_cmp(&b.images_per_second));
+    let best =
+        data.measurements.figures.iter().max_by(|a, b| a.images_per_second.total_cmp(&b.images_per_second));
     let (value, detail) = match (engine, best) {
         (Some(run), _) => (run.images_per_second(), format!("TensorRT, batch {}", run.batch)),
         (None, Some(figure)) => (figure.images_per_second, setting(figure)),

@@ -1,9 +1,123 @@
-//! x
+//! ONNX Runtime: the model, its description, and two programs that need nothing else.
+//!
+//! The Python program reads `detector.json` and knows every kind of detector; the Rust program is made for this one.
+//! Templates hold values, never logic: which pieces a program is made of is decided in [`program`].
+
+mod program;
+
+use detect::{Detector, ElementType, Head};
+
 use super::{Deployment, Target};
-use crate::{Error, FileTree};
+use crate::{Error, FileTree, PackageName};
+
+/// The target `onnxruntime`.
 pub(super) struct OnnxRuntime;
+
+const FOLDER: &str = "onnxruntime";
+
 impl Target for OnnxRuntime {
-    fn name(&self) -> &'static str { "onnxruntime" }
-    fn about(&self) -> &'static str { "x." }
-    fn render(&self, _d: &Deployment<'_>) -> Result<FileTree, Error> { Ok(FileTree::new()) }
+    fn name(&self) -> &'static str {
+        FOLDER
+    }
+
+    fn about(&self) -> &'static str {
+        "The ONNX file with a Python and a Rust program that need only ONNX Runtime."
+    }
+
+    fn render(&self, deployment: &Deployment<'_>) -> Result<FileTree, Error> {
+        let Deployment { name, detector, model } = *deployment;
+        let file = format!("{name}.onnx");
+        let mut tree = FileTree::new();
+        tree.add_same_as(format!("{FOLDER}/{file}"), model)?;
+        tree.add(format!("{FOLDER}/detector.json"), detector.to_json())?;
+        tree.add(format!("{FOLDER}/README.md"), readme(name, &file, detector))?;
+        tree.add(
+            format!("{FOLDER}/python/detect.py"),
+            filled(include_str!("detect.py"), &[("MODEL", &file)]),
+        )?;
+        tree.add(format!("{FOLDER}/rust/Cargo.toml"), program::cargo_toml(detector))?;
+        tree.add(format!("{FOLDER}/rust/src/main.rs"), program::main(name, &file, detector))?;
+        Ok(tree)
+    }
+}
+
+/// Puts values in the places of a template: `@KEY@`. A value is not looked at again.
+fn filled(template: &str, values: &[(&str, &str)]) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.find('@') {
+        let (before, after) = rest.split_at(at);
+        out.push_str(before);
+        let place = values.iter().find_map(|(key, value)| {
+            let tail = after[1..].strip_prefix(key)?.strip_prefix('@')?;
+            Some((*value, tail))
+        });
+        if let Some((value, tail)) = place {
+            out.push_str(value);
+            rest = tail;
+        } else {
+            out.push('@');
+            rest = &after[1..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn readme(name: &PackageName, file: &str, detector: &Detector) -> String {
+    let input = &detector.input;
+    let element = match input.dtype {
+        ElementType::F32 => "float32",
+        ElementType::F16 => "float16",
+        ElementType::U8 => "uint8",
+    };
+    let mut inputs =
+        vec![format!("| `{}` | {element} | batch, 3, {}, {} |", input.tensor, input.height, input.width)];
+    if let Some(mask) = &input.mask {
+        inputs.push(format!("| `{}` | int64 | batch, {}, {} |", mask.tensor, mask.height, mask.width));
+    }
+    if let Some(size) = &input.image_size {
+        inputs.push(format!("| `{size}` | int64 | batch, 2 (width, height of the image) |"));
+    }
+    filled(
+        include_str!("README.md.in"),
+        &[
+            ("NAME", name.as_str()),
+            ("MODEL", file),
+            ("THRESHOLD", &program::threshold(&detector.head).to_string()),
+            ("INPUTS", &inputs.join("\n")),
+            ("OUTPUTS", &outputs(&detector.head).join("\n")),
+        ],
+    )
+}
+
+fn outputs(head: &Head) -> Vec<String> {
+    let row = |name: &str, meaning: &str| format!("| `{name}` | {meaning} |");
+    match head {
+        Head::Queries { logits, boxes, .. } => {
+            vec![row(logits, "class scores of each query, raw"), row(boxes, "a box for each query")]
+        }
+        Head::Dense { output, .. } => vec![row(output, "a box and class scores for each cell")],
+        Head::EndToEnd { output, .. } => vec![row(output, "box, score and class of each detection")],
+        Head::EndToEndParts { count, boxes, scores, classes, .. } => [
+            count.as_deref().map(|count| row(count, "how many rows are used")),
+            Some(row(boxes, if scores.is_some() { "boxes" } else { "boxes and scores" })),
+            scores.as_deref().map(|scores| row(scores, "scores")),
+            Some(row(classes, "class ids")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filled;
+
+    #[test]
+    fn values_are_put_in_once() {
+        let values = [("A", "@B@"), ("B", "x"), ("AB", "y")];
+        assert_eq!(filled("@A@ @B@ @AB@ @C@ a@b.c @", &values), "@B@ x y @C@ a@b.c @");
+    }
 }

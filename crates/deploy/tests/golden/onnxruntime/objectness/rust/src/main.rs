@@ -1,0 +1,205 @@
+//! Finds objects in images with ONNX Runtime: `cargo run --release -- IMAGE...`
+//!
+//! Made for objectness from its detector.json. ONNX Runtime (1.17 or later) is loaded when the program starts: set
+//! ORT_DYLIB_PATH to libonnxruntime.so, libonnxruntime.dylib or onnxruntime.dll.
+
+use std::error::Error;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+use ort::session::{Session, SessionOutputs};
+use ort::value::Tensor;
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../objectness.onnx");
+const LABELS: &[(u32, &str)] = &[
+    (0, "circle"),
+    (1, "square"),
+    (2, "a \"quoted\" | one"),
+    (3, "star"),
+];
+
+const WIDTH: usize = 64;
+const HEIGHT: usize = 64;
+const SCALE: f64 = 1.0;
+const MEAN: [f64; 3] = [103.5, 116.25, 123.75];
+const STD: [f64; 3] = [57.5, 57.0, 58.5];
+/// Value of the tensor outside the image, by plane.
+const PADDING: [f64; 3] = [(7.0 * SCALE - MEAN[0]) / STD[0], (7.0 * SCALE - MEAN[1]) / STD[1], (7.0 * SCALE - MEAN[2]) / STD[2]];
+/// The plane that red, green and blue go to.
+const PLANES: [usize; 3] = [2, 1, 0];
+const THRESHOLD: f32 = 0.25;
+const MOST: usize = 300;
+
+type Element = f32;
+
+/// Where the image lies in the tensor, and the way back for its boxes.
+struct Place {
+    original: (usize, usize),
+    size: (usize, usize),
+    corner: (usize, usize),
+    /// Original pixels that 0–1 spans, by axis.
+    per_unit: (f64, f64),
+    /// Original pixels in a pixel of the tensor, by axis.
+    per_pixel: (f64, f64),
+}
+
+struct Detection {
+    label: u32,
+    score: f32,
+    bbox: [f32; 4],
+}
+
+/// Values of an output and its dimensions after the batch.
+struct Values {
+    data: Vec<f32>,
+    shape: Vec<usize>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut session = Session::builder()?.commit_from_file(MODEL)?;
+    for path in std::env::args().skip(1) {
+        let image = image::open(&path)?.to_rgb8();
+        let place = place(image.width() as usize, image.height() as usize);
+        let pixels = tensor(&image, &place)?;
+        let outputs = session.run(ort::inputs![
+            "pixels" => Tensor::from_array(([1, 3, HEIGHT, WIDTH], pixels))?,
+        ])?;
+        let found = detections(&outputs, &place)?;
+        println!("{path}: {} found", found.len());
+        for Detection { label, score, bbox: [x1, y1, x2, y2] } in found {
+            let name = LABELS.iter().find(|(id, _)| *id == label).map_or("?", |(_, name)| name);
+            println!("  {score:.3}  {name:<20} {x1:8.1} {y1:8.1} {x2:8.1} {y2:8.1}");
+        }
+    }
+    Ok(())
+}
+
+fn place(width: usize, height: usize) -> Place {
+    let (w, h) = (width as f64, height as f64);
+    let fit = (WIDTH as f64 / w).min(HEIGHT as f64 / h);
+    let gain = fit.min(1.0);
+    let side = |length: f64, most: usize| ((length * gain).round_ties_even() as usize).clamp(1, most);
+    let size = (side(w, WIDTH), side(h, HEIGHT));
+    let border = |_: usize| 0;
+    Place {
+        original: (width, height),
+        size,
+        corner: (border(WIDTH - size.0), border(HEIGHT - size.1)),
+        per_unit: (WIDTH as f64 / gain, HEIGHT as f64 / gain),
+        per_pixel: (1.0 / gain, 1.0 / gain),
+    }
+}
+
+
+fn tensor(image: &RgbImage, place: &Place) -> Result<Vec<Element>, Box<dyn Error>> {
+    let (width, height) = place.size;
+    let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)?;
+    let mut resized = Image::new(width as u32, height as u32, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
+    Resizer::new().resize(&source, &mut resized, &options)?;
+    let mut out = Vec::with_capacity(3 * WIDTH * HEIGHT);
+    for padding in PADDING {
+        out.resize(out.len() + WIDTH * HEIGHT, element(padding));
+    }
+    for (index, pixel) in resized.buffer().chunks_exact(3).enumerate() {
+        let at = (place.corner.1 + index / width) * WIDTH + place.corner.0 + index % width;
+        for (plane, byte) in PLANES.into_iter().zip(pixel) {
+            let value = (f64::from(*byte) * SCALE - MEAN[plane]) / STD[plane];
+            out[plane * WIDTH * HEIGHT + at] = element(value);
+        }
+    }
+    Ok(out)
+}
+
+fn element(value: f64) -> Element {
+    value as f32
+}
+
+fn values(outputs: &SessionOutputs<'_>, name: &str) -> Result<Values, Box<dyn Error>> {
+    let output = outputs.get(name).ok_or_else(|| format!("the model has no output {name}"))?;
+    let data: Vec<f32> = if let Ok((_, data)) = output.try_extract_tensor::<f32>() {
+        data.to_vec()
+    } else if let Ok((_, data)) = output.try_extract_tensor::<i64>() {
+        data.iter().map(|value| *value as f32).collect()
+    } else {
+        output.try_extract_tensor::<i32>()?.1.iter().map(|value| *value as f32).collect()
+    };
+    let shape = output.shape().iter().skip(1).map(|side| *side as usize).collect();
+    Ok(Values { data, shape })
+}
+
+/// Detections above the threshold, best first.
+fn detections(outputs: &SessionOutputs<'_>, place: &Place) -> Result<Vec<Detection>, Box<dyn Error>> {
+    let mut found = decode(outputs)?;
+    for detection in &mut found {
+        detection.bbox = to_original(detection.bbox, place);
+    }
+    found.retain(|one| one.score > THRESHOLD && one.bbox.iter().all(|value| value.is_finite()));
+    found.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let mut kept: Vec<Detection> = Vec::new();
+    for one in found {
+        let better = kept.iter().filter(|other| other.label == one.label);
+        if better.into_iter().all(|other| overlap(other.bbox, one.bbox) <= 0.45) {
+            kept.push(one);
+        }
+    }
+    let mut found = kept;
+    found.truncate(MOST);
+    let (width, height) = (place.original.0 as f32, place.original.1 as f32);
+    for one in &mut found {
+        let [x1, y1, x2, y2] = one.bbox;
+        one.bbox = [x1.clamp(0.0, width), y1.clamp(0.0, height), x2.clamp(0.0, width), y2.clamp(0.0, height)];
+    }
+    Ok(found)
+}
+
+fn to_original([a, b, c, d]: [f32; 4], place: &Place) -> [f32; 4] {
+    let corners = [a, b, c, d];
+    let [x1, y1, x2, y2] = corners.map(f64::from);
+    let (left, top) = (place.corner.0 as f64, place.corner.1 as f64);
+    let (sx, sy) = place.per_pixel;
+    [(x1 - left) * sx, (y1 - top) * sy, (x2 - left) * sx, (y2 - top) * sy].map(|value| value as f32)
+}
+
+/// The best class of each row above the threshold, boxes as the model gives them.
+fn decode(outputs: &SessionOutputs<'_>) -> Result<Vec<Detection>, Box<dyn Error>> {
+    let rows = values(outputs, "output")?;
+    let (columns, count) = (rows.shape[1], rows.shape[0]);
+    let at = |row: usize, column: usize| rows.data[row * columns + column];
+    let mut found = Vec::new();
+    for row in 0..count {
+        let numbers: Vec<f32> = (4..columns).map(|column| at(row, column)).collect();
+        let numbers = scores(&numbers);
+        let (objectness, classes) = numbers.split_first().ok_or("a row has no class scores")?;
+        let numbers: Vec<f32> = classes.iter().map(|score| score * objectness).collect();
+        let mut best = (0, f32::NEG_INFINITY);
+        for (label, score) in numbers.into_iter().enumerate() {
+            if score > best.1 {
+                best = (label, score);
+            }
+        }
+        if best.1 > THRESHOLD {
+            found.push(Detection {
+                label: best.0 as u32,
+                score: best.1,
+                bbox: std::array::from_fn(|column| at(row, column)),
+            });
+        }
+    }
+    found.sort_by(|a, b| b.score.total_cmp(&a.score));
+    found.truncate(30_000);
+    Ok(found)
+}
+
+/// Probabilities of one row.
+fn scores(row: &[f32]) -> Vec<f32> {
+    row.iter().map(|value| 1.0 / (1.0 + (-value).exp())).collect()
+}
+
+/// Intersection over union.
+fn overlap(a: [f32; 4], b: [f32; 4]) -> f32 {
+    let area = |b: [f32; 4]| (b[2] - b[0]).max(0.0) * (b[3] - b[1]).max(0.0);
+    let shared = area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
+    shared / (area(a) + area(b) - shared).max(1e-9)
+}

@@ -1,0 +1,209 @@
+//! Finds objects in images with ONNX Runtime: `cargo run --release -- IMAGE...`
+//!
+//! Made for softmax from its detector.json. ONNX Runtime (1.17 or later) is loaded when the program starts: set
+//! ORT_DYLIB_PATH to libonnxruntime.so, libonnxruntime.dylib or onnxruntime.dll.
+
+use std::error::Error;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+use ort::session::{Session, SessionOutputs};
+use ort::value::Tensor;
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../softmax.onnx");
+const LABELS: &[(u32, &str)] = &[
+    (0, "circle"),
+    (1, "square"),
+    (2, "a \"quoted\" | one"),
+    (3, "star"),
+];
+
+const WIDTH: usize = 64;
+const HEIGHT: usize = 64;
+const SCALE: f64 = 0.003921569;
+const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+const STD: [f64; 3] = [0.229, 0.224, 0.225];
+/// Value of the tensor outside the image, by plane.
+const PADDING: [f64; 3] = [0.0; 3];
+/// The plane that red, green and blue go to.
+const PLANES: [usize; 3] = [0, 1, 2];
+const THRESHOLD: f32 = 0.5;
+const MOST: usize = 300;
+
+type Element = f32;
+
+/// Where the image lies in the tensor, and the way back for its boxes.
+struct Place {
+    original: (usize, usize),
+    size: (usize, usize),
+    corner: (usize, usize),
+    /// Original pixels that 0–1 spans, by axis.
+    per_unit: (f64, f64),
+    /// Original pixels in a pixel of the tensor, by axis.
+    per_pixel: (f64, f64),
+}
+
+struct Detection {
+    label: u32,
+    score: f32,
+    bbox: [f32; 4],
+}
+
+/// Values of an output and its dimensions after the batch.
+struct Values {
+    data: Vec<f32>,
+    shape: Vec<usize>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut session = Session::builder()?.commit_from_file(MODEL)?;
+    for path in std::env::args().skip(1) {
+        let image = image::open(&path)?.to_rgb8();
+        let place = place(image.width() as usize, image.height() as usize);
+        let pixels = tensor(&image, &place)?;
+        let outputs = session.run(ort::inputs![
+            "pixels" => Tensor::from_array(([1, 3, HEIGHT, WIDTH], pixels))?,
+            "pixel_mask" => Tensor::from_array(([1, 64, 64], mask(&place)))?,
+        ])?;
+        let found = detections(&outputs, &place)?;
+        println!("{path}: {} found", found.len());
+        for Detection { label, score, bbox: [x1, y1, x2, y2] } in found {
+            let name = LABELS.iter().find(|(id, _)| *id == label).map_or("?", |(_, name)| name);
+            println!("  {score:.3}  {name:<20} {x1:8.1} {y1:8.1} {x2:8.1} {y2:8.1}");
+        }
+    }
+    Ok(())
+}
+
+fn place(width: usize, height: usize) -> Place {
+    let (w, h) = (width as f64, height as f64);
+    let mut size = rounded(hugging_face_size(width, height));
+    if size.0 > WIDTH || size.1 > HEIGHT {
+        let gain = (WIDTH as f64 / w).min(HEIGHT as f64 / h);
+        let side = |length: f64, most: usize| ((length * gain).round_ties_even() as usize).clamp(1, most);
+        size = rounded((side(w, WIDTH), side(h, HEIGHT)));
+    }
+    Place {
+        original: (width, height),
+        size,
+        corner: (0, 0),
+        per_unit: (w, h),
+        per_pixel: (w / size.0 as f64, h / size.1 as f64),
+    }
+}
+
+fn hugging_face_size(width: usize, height: usize) -> (usize, usize) {
+    let (w, h) = (width as f64, height as f64);
+    let (short, long) = (w.min(h), w.max(h));
+    let bounded = long / short * 40.0 > 60.0;
+    let exact = if bounded { 60.0 * short / long } else { 40.0 };
+    let side = (exact.round_ties_even() as usize).max(1);
+    if width.min(height) == side {
+        (width, height)
+    } else if w < h {
+        (side, (exact * h / w) as usize)
+    } else {
+        ((exact * w / h) as usize, side)
+    }
+}
+
+/// Both sides down to a multiple of 8.
+fn rounded((width, height): (usize, usize)) -> (usize, usize) {
+    let down = |side: usize| if side > 8 { side - side % 8 } else { side };
+    (down(width).max(1), down(height).max(1))
+}
+
+
+fn tensor(image: &RgbImage, place: &Place) -> Result<Vec<Element>, Box<dyn Error>> {
+    let (width, height) = place.size;
+    let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)?;
+    let mut resized = Image::new(width as u32, height as u32, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
+    Resizer::new().resize(&source, &mut resized, &options)?;
+    let mut out = Vec::with_capacity(3 * WIDTH * HEIGHT);
+    for padding in PADDING {
+        out.resize(out.len() + WIDTH * HEIGHT, element(padding));
+    }
+    for (index, pixel) in resized.buffer().chunks_exact(3).enumerate() {
+        let at = (place.corner.1 + index / width) * WIDTH + place.corner.0 + index % width;
+        for (plane, byte) in PLANES.into_iter().zip(pixel) {
+            let value = (f64::from(*byte) * SCALE - MEAN[plane]) / STD[plane];
+            out[plane * WIDTH * HEIGHT + at] = element(value);
+        }
+    }
+    Ok(out)
+}
+
+fn element(value: f64) -> Element {
+    value as f32
+}
+
+/// 1 on the image, 0 on the padding.
+fn mask(place: &Place) -> Vec<i64> {
+    let inside = |index: usize, length: usize, tensor: usize, corner: usize, size: usize| {
+        (corner..corner + size).contains(&(index * tensor / length))
+    };
+    let row = |y| inside(y, 64, HEIGHT, place.corner.1, place.size.1);
+    let column = |x| inside(x, 64, WIDTH, place.corner.0, place.size.0);
+    (0..64).flat_map(|y| (0..64).map(move |x| i64::from(row(y) && column(x)))).collect()
+}
+
+fn values(outputs: &SessionOutputs<'_>, name: &str) -> Result<Values, Box<dyn Error>> {
+    let output = outputs.get(name).ok_or_else(|| format!("the model has no output {name}"))?;
+    let data: Vec<f32> = if let Ok((_, data)) = output.try_extract_tensor::<f32>() {
+        data.to_vec()
+    } else if let Ok((_, data)) = output.try_extract_tensor::<i64>() {
+        data.iter().map(|value| *value as f32).collect()
+    } else {
+        output.try_extract_tensor::<i32>()?.1.iter().map(|value| *value as f32).collect()
+    };
+    let shape = output.shape().iter().skip(1).map(|side| *side as usize).collect();
+    Ok(Values { data, shape })
+}
+
+/// Detections above the threshold, best first.
+fn detections(outputs: &SessionOutputs<'_>, place: &Place) -> Result<Vec<Detection>, Box<dyn Error>> {
+    let mut found = decode(outputs)?;
+    for detection in &mut found {
+        detection.bbox = to_original(detection.bbox, place);
+    }
+    found.retain(|one| one.score > THRESHOLD && one.bbox.iter().all(|value| value.is_finite()));
+    found.sort_by(|a, b| b.score.total_cmp(&a.score));
+    found.truncate(MOST);
+    Ok(found)
+}
+
+fn to_original([a, b, c, d]: [f32; 4], place: &Place) -> [f32; 4] {
+    let corners = [a - c / 2.0, b - d / 2.0, a + c / 2.0, b + d / 2.0];
+    let [x1, y1, x2, y2] = corners.map(f64::from);
+    let (left, top) = (place.corner.0 as f64, place.corner.1 as f64);
+    let (dx, dy) = (left * place.per_pixel.0, top * place.per_pixel.1);
+    let (sx, sy) = place.per_unit;
+    [x1 * sx - dx, y1 * sy - dy, x2 * sx - dx, y2 * sy - dy].map(|value| value as f32)
+}
+
+/// The best class of each query, boxes as the model gives them.
+fn decode(outputs: &SessionOutputs<'_>) -> Result<Vec<Detection>, Box<dyn Error>> {
+    let (logits, boxes) = (values(outputs, "logits")?, values(outputs, "pred_boxes")?);
+    let columns = logits.shape[1];
+    let mut found = Vec::new();
+    for (row, bbox) in logits.data.chunks_exact(columns).zip(boxes.data.chunks_exact(4)) {
+        let mut best = (0, f32::NEG_INFINITY);
+        for (label, score) in scores(row).into_iter().enumerate() {
+            if score > best.1 {
+                best = (label, score);
+            }
+        }
+        found.push(Detection { label: best.0 as u32, score: best.1, bbox: std::array::from_fn(|at| bbox[at]) });
+    }
+    Ok(found)
+}
+
+/// Probabilities of one row, without the background.
+fn scores(row: &[f32]) -> Vec<f32> {
+    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = row.iter().map(|value| (value - most).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers[..row.len() - 1].iter().map(|power| power / sum).collect()
+}
