@@ -170,10 +170,14 @@ fn from_store(
     events: &Events,
 ) -> Result<Acquired> {
     let listing = store.listing();
-    let choice = choose(listing, within, &options.variant, &store.name()).map_err(|e| store.explain(e, events))?;
+    let choice =
+        choose(listing, within, &options.variant, &store.name()).map_err(|e| store.explain(e, events))?;
     let mut log = choice.log.clone();
     if !listing.left_out.is_empty() {
-        log.push(format!("{} file(s) left out: their names cannot be written safely", listing.left_out.len()));
+        log.push(format!(
+            "{} file(s) left out: their names cannot be written safely",
+            listing.left_out.len()
+        ));
     }
     log.iter().for_each(|line| events.send(Event::Note(line.clone())));
 

@@ -133,7 +133,11 @@ fn collect(folder: &Path, prefix: &str, depth: usize, listing: &mut Listing) {
             continue;
         }
         match name.parse() {
-            Ok(path) => listing.entries.push(Entry { path, size: Some(metadata.len()), digest: blob_name(&entry.path()) }),
+            Ok(path) => listing.entries.push(Entry {
+                path,
+                size: Some(metadata.len()),
+                digest: blob_name(&entry.path()),
+            }),
             Err(_) => listing.left_out.push(name),
         }
     }

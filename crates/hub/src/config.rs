@@ -79,7 +79,12 @@ pub struct SplitPolicy {
 
 impl Default for SplitPolicy {
     fn default() -> Self {
-        Self { after: Duration::from_secs(1), slower_than: 150 << 20, least_remaining: 64 << 20, piece: 8 << 20 }
+        Self {
+            after: Duration::from_secs(1),
+            slower_than: 150 << 20,
+            least_remaining: 64 << 20,
+            piece: 8 << 20,
+        }
     }
 }
 
@@ -160,7 +165,8 @@ impl Config {
     /// `NGC_CLI_ORG`, `NGC_CLI_TEAM`, `NGC_CLI_API_URL`, `NGC_CLI_AUTH_URL`, `NGC_CLI_HOME`, `HTTPS_PROXY`,
     /// `ALL_PROXY`, `NO_PROXY`. An empty value counts as unset.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let get = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let get =
+            |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let any = |names: &[&str]| names.iter().find_map(|name| get(name));
         let is_on = |name: &str| get(name).is_some_and(|value| is_true(&value));
         let home = any(&["HOME", "USERPROFILE"]).map(PathBuf::from);
@@ -174,13 +180,15 @@ impl Config {
         let token_file = get("HF_TOKEN_PATH").map(expanded).or_else(|| Some(hf_home.as_ref()?.join("token")));
         let token = if is_on("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
             TokenSource::None
-        } else if let Some(token) = any(&["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]).and_then(|t| Secret::new(&t)) {
+        } else if let Some(token) = any(&["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]).and_then(|t| Secret::new(&t))
+        {
             TokenSource::Value(token)
         } else {
             token_file.map_or(TokenSource::None, TokenSource::File)
         };
         let ngc_home = get("NGC_CLI_HOME").map(expanded).or_else(|| Some(home.as_ref()?.join(".ngc")));
-        let read_timeout = get("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|s| s.parse().ok()).filter(|s| (1..=3600).contains(s));
+        let read_timeout =
+            get("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|s| s.parse().ok()).filter(|s| (1..=3600).contains(s));
 
         Ok(Self {
             endpoint: endpoint(&get("HF_ENDPOINT").unwrap_or_else(|| HUGGING_FACE.to_owned()))?,
@@ -188,9 +196,14 @@ impl Config {
             cache,
             offline: is_on("HF_HUB_OFFLINE") || is_on("TRANSFORMERS_OFFLINE"),
             ngc: NgcConfig {
-                api: endpoint(&get("NGC_CLI_API_URL").unwrap_or_else(|| "https://api.ngc.nvidia.com".to_owned()))?,
-                auth: endpoint(&get("NGC_CLI_AUTH_URL").unwrap_or_else(|| "https://authn.nvidia.com".to_owned()))?,
-                key: any(&["NGC_CLI_API_KEY", "NGC_API_KEY", "NGC_APP_KEY"]).and_then(|key| Secret::new(&key)),
+                api: endpoint(
+                    &get("NGC_CLI_API_URL").unwrap_or_else(|| "https://api.ngc.nvidia.com".to_owned()),
+                )?,
+                auth: endpoint(
+                    &get("NGC_CLI_AUTH_URL").unwrap_or_else(|| "https://authn.nvidia.com".to_owned()),
+                )?,
+                key: any(&["NGC_CLI_API_KEY", "NGC_API_KEY", "NGC_APP_KEY"])
+                    .and_then(|key| Secret::new(&key)),
                 org: get("NGC_CLI_ORG").filter(|org| org != "no-org"),
                 team: get("NGC_CLI_TEAM").filter(|team| team != "no-team"),
                 settings_file: ngc_home.map(|folder| folder.join("config")),
@@ -239,7 +252,11 @@ fn endpoint(text: &str) -> Result<Url> {
     if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
         return Err(refused("it is not `https://`"));
     }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+    if !url.username().is_empty()
+        || url.password().is_some()
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
         return Err(refused("it holds a password, a query or a fragment"));
     }
     Ok(url)
@@ -250,7 +267,9 @@ mod tests {
     use super::*;
 
     fn config(pairs: &[(&str, &str)]) -> Result<Config> {
-        Config::from_lookup(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Config::from_lookup(|name| {
+            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
     }
 
     #[test]
@@ -271,7 +290,8 @@ mod tests {
 
     #[test]
     fn tokens_come_in_order_and_are_never_printed() {
-        let both = config(&[("HF_TOKEN", "hf_a"), ("HUGGING_FACE_HUB_TOKEN", "hf_b"), ("HOME", "/h")]).unwrap();
+        let both =
+            config(&[("HF_TOKEN", "hf_a"), ("HUGGING_FACE_HUB_TOKEN", "hf_b"), ("HOME", "/h")]).unwrap();
         assert!(matches!(&both.token, TokenSource::Value(token) if token.expose() == "hf_a"));
         assert!(!format!("{both:?}").contains("hf_a"));
         let file = config(&[("HOME", "/h"), ("HF_TOKEN", " ")]).unwrap();

@@ -42,7 +42,8 @@ fn named(licence: String, name: Option<String>) -> Option<String> {
 
 /// The value of a top-level key: a scalar, `[a, b]`, or a list in the lines below.
 fn values(front: &[&str], key: &str) -> Option<String> {
-    let at = front.iter().position(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))?;
+    let at =
+        front.iter().position(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))?;
     let inline = front[at][key.len() + 1..].trim();
     let inline = inline.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(inline);
     if !inline.is_empty() {
@@ -90,7 +91,10 @@ mod tests {
     fn answers_and_configs_name_it_too() {
         let card = serde_json::json!({ "license": "other", "license_name": "x-1.0" });
         assert_eq!(from_card_data(&card).as_deref(), Some("x-1.0"));
-        assert_eq!(from_card_data(&serde_json::json!({ "license": ["mit", "bsd"] })).as_deref(), Some("mit, bsd"));
+        assert_eq!(
+            from_card_data(&serde_json::json!({ "license": ["mit", "bsd"] })).as_deref(),
+            Some("mit, bsd")
+        );
         assert_eq!(from_card_data(&serde_json::json!({})), None);
         assert_eq!(from_config(r#"{"license": "apache-2.0"}"#).as_deref(), Some("apache-2.0"));
         assert_eq!(from_config("not json"), None);

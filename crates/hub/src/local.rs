@@ -41,7 +41,9 @@ impl LocalFolder {
         if !is_model && extension != "etlt" {
             let reason = match extension.as_str() {
                 "engine" | "plan" | "trt" => "it is a TensorRT engine, which cannot be imported".to_owned(),
-                _ => format!("a model file ends in {}", MODEL_EXTENSIONS.map(|e| format!("`.{e}`")).join(", ")),
+                _ => {
+                    format!("a model file ends in {}", MODEL_EXTENSIONS.map(|e| format!("`.{e}`")).join(", "))
+                }
             };
             return Err(Error::BadSource { text: shown(&text), reason });
         }
@@ -105,7 +107,8 @@ impl Store for LocalFolder {
         let mut files = Vec::with_capacity(paths.len());
         for path in paths {
             let local = path.under(&self.root);
-            let (file, total) = (path.to_string(), self.listing.get(path.as_str()).and_then(|entry| entry.size));
+            let (file, total) =
+                (path.to_string(), self.listing.get(path.as_str()).and_then(|entry| entry.size));
             events.send(Event::Started { file: file.clone(), total, resumed_from: 0 });
             let advanced = |done| events.send(Event::Advanced { file: file.clone(), done, total });
             let digests = hash_file(&local, false, advanced)?;

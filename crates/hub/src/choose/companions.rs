@@ -39,7 +39,15 @@ const NAMES: [&str; 22] = [
 fn is_companion(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     // `…_int8.txt` and `*.cache` are TensorRT calibration caches of NGC archives; `*.names` are Darknet's labels.
-    let patterns = [".names", "_int8.txt", "_labels.txt", "calibration.cache", "calib.cache", "cal.bin", "calibration.bin"];
+    let patterns = [
+        ".names",
+        "_int8.txt",
+        "_labels.txt",
+        "calibration.cache",
+        "calib.cache",
+        "cal.bin",
+        "calibration.bin",
+    ];
     NAMES.contains(&name.as_str()) || patterns.iter().any(|pattern| name.ends_with(pattern))
 }
 

@@ -96,7 +96,9 @@ pub fn choose(
     };
     let chosen = match named {
         Some(Some(candidate)) => Some(candidate),
-        Some(None) => return Err(missing_variant(source_name, &preference, &graphs, &checkpoints, entries, &root)),
+        Some(None) => {
+            return Err(missing_variant(source_name, &preference, &graphs, &checkpoints, entries, &root));
+        }
         None if graphs.is_empty() => checkpoints.first().cloned(),
         None => graphs.iter().find(|candidate| onnx::is_allowed(candidate, &preference)).cloned(),
     };
@@ -133,7 +135,8 @@ fn missing_variant(
         VariantPreference::Variant(variant) => variant.to_string(),
         VariantPreference::File(path) => {
             let is_encrypted = path.extension() == "etlt";
-            let there = entries.iter().any(|e| e.path == *path || below(&e.path, root) == Some(path.as_str()));
+            let there =
+                entries.iter().any(|e| e.path == *path || below(&e.path, root) == Some(path.as_str()));
             if is_encrypted && there {
                 return nothing::encrypted(path.as_str());
             }
@@ -165,7 +168,9 @@ fn assemble(
     let all = candidates.iter().map(|c| c.path.as_str()).collect::<Vec<_>>().join(", ");
     let mut log = vec![match chosen.kind {
         Kind::Onnx(variant) => format!("Selected: {variant} ({main}). All available: [{all}]"),
-        Kind::Weights(format) => format!("Selected: {main} ({format}; no ONNX to use). All available: [{all}]"),
+        Kind::Weights(format) => {
+            format!("Selected: {main} ({format}; no ONNX to use). All available: [{all}]")
+        }
     }];
     if let Kind::Onnx(variant) = chosen.kind {
         log.extend(onnx::explanation(variant, preference, &candidates));

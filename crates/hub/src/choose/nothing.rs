@@ -31,7 +31,8 @@ pub(super) fn error(listing: &Listing, root: &str, source_name: &str) -> Error {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for file in &files {
         let extension = file.path.extension();
-        let kind = if extension.is_empty() { "without extension".to_owned() } else { format!(".{extension}") };
+        let kind =
+            if extension.is_empty() { "without extension".to_owned() } else { format!(".{extension}") };
         *kinds.entry(kind).or_default() += 1;
     }
     let counts = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ");
@@ -45,7 +46,9 @@ pub(super) fn error(listing: &Listing, root: &str, source_name: &str) -> Error {
             holds.push_str(&format!("; `{}` is {what}", file.path));
         }
     }
-    let deeper = files.iter().filter(|entry| entry.path.extension() == "onnx" || WeightsFormat::of(&entry.path).is_some());
+    let deeper = files
+        .iter()
+        .filter(|entry| entry.path.extension() == "onnx" || WeightsFormat::of(&entry.path).is_some());
     for file in deeper.take(3) {
         holds.push_str(&format!("; `{}` lies in a subfolder, name it by its own address", file.path));
     }

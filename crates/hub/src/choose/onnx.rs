@@ -29,7 +29,13 @@ pub(super) fn candidates(entries: &[Entry], root: &str, preference: &VariantPref
         // `model…` is the whole network; `encoder…` and the like are pieces of one.
         let is_piece = stem != "model" && is_piece(candidate.path.file_name());
         let depth = candidate.path.as_str().matches('/').count();
-        (preference.rank(variant).unwrap_or(usize::MAX), is_piece, stem != "model", depth, candidate.path.clone())
+        (
+            preference.rank(variant).unwrap_or(usize::MAX),
+            is_piece,
+            stem != "model",
+            depth,
+            candidate.path.clone(),
+        )
     });
     found
 }
@@ -50,7 +56,9 @@ pub(super) fn explanation(
     let mut lines = Vec::new();
     if *preference == VariantPreference::Fp32First {
         if chosen == Variant::Fp32 && others().next().is_some() {
-            lines.push("fp32 is preferred: fp16 and INT8 are made from it here and checked against it".to_owned());
+            lines.push(
+                "fp32 is preferred: fp16 and INT8 are made from it here and checked against it".to_owned(),
+            );
         }
         if unusable > 0 {
             lines.push(format!(

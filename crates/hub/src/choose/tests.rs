@@ -49,7 +49,14 @@ fn the_preference_decides_between_variants() {
 
 #[test]
 fn the_seeds_order_is_fp16_fp32_int8_int4_quantized_then_by_name() {
-    let order = ["model_fp16.onnx", "model.onnx", "model_int8.onnx", "model_q4.onnx", "model_quantized.onnx", "model_uint8.onnx"];
+    let order = [
+        "model_fp16.onnx",
+        "model.onnx",
+        "model_int8.onnx",
+        "model_q4.onnx",
+        "model_quantized.onnx",
+        "model_uint8.onnx",
+    ];
     for left_out in 0..order.len() {
         let rest = listing(&order[left_out..]);
         let choice = choose(&rest, None, &VariantPreference::Seeds, "x").unwrap();
@@ -82,7 +89,11 @@ fn weights_are_taken_in_order_of_safety() {
     let cases: [(&[&str], &str, usize); 8] = [
         (&["model.safetensors", "pytorch_model.bin", "config.json"], "model.safetensors", 0),
         (
-            &["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"],
+            &[
+                "model-00001-of-00002.safetensors",
+                "model-00002-of-00002.safetensors",
+                "model.safetensors.index.json",
+            ],
             "model.safetensors.index.json",
             2,
         ),
@@ -95,7 +106,11 @@ fn weights_are_taken_in_order_of_safety() {
         (&["last.pt", "best.pt", "optimizer.pt"], "best.pt", 0),
         (&["rtdetrv2_r18.pth"], "rtdetrv2_r18.pth", 0),
         (&["custom.safetensors", "best.pt"], "custom.safetensors", 0),
-        (&["adapter_model.safetensors", "model.pt", "openvino_model.bin", "openvino_model.xml"], "model.pt", 0),
+        (
+            &["adapter_model.safetensors", "model.pt", "openvino_model.bin", "openvino_model.xml"],
+            "model.pt",
+            0,
+        ),
     ];
     for (paths, expected, parts) in cases {
         let choice = choose(&listing(paths), None, &VariantPreference::default(), "x").unwrap();
@@ -116,10 +131,19 @@ fn a_graph_wins_over_weights_unless_the_weights_are_named() {
 
 #[test]
 fn an_address_can_name_a_folder_or_a_file() {
-    let deep = listing(&["v1/config.json", "v1/onnx/model.onnx", "v2/model.onnx", "v2/model_fp16.onnx", "config.json"]);
+    let deep = listing(&[
+        "v1/config.json",
+        "v1/onnx/model.onnx",
+        "v2/model.onnx",
+        "v2/model_fp16.onnx",
+        "config.json",
+    ]);
     let within = |path: &str| choose(&deep, Some(&path.parse().unwrap()), &VariantPreference::default(), "x");
     let folder = within("v1").unwrap();
-    assert_eq!((folder.main.as_str(), folder.companions[0].as_str()), ("v1/onnx/model.onnx", "v1/config.json"));
+    assert_eq!(
+        (folder.main.as_str(), folder.companions[0].as_str()),
+        ("v1/onnx/model.onnx", "v1/config.json")
+    );
     assert_eq!(within("v2/model_fp16.onnx").unwrap().main.as_str(), "v2/model_fp16.onnx");
     let file = within("v1/onnx/model.onnx").unwrap();
     assert_eq!(file.companions[0].as_str(), "v1/config.json");
@@ -164,5 +188,8 @@ fn whole_networks_come_before_pieces() {
     let choice = choose(&pieces, None, &VariantPreference::default(), "x").unwrap();
     assert_eq!(choice.main.as_str(), "onnx/model.onnx");
     let root_first = listing(&["model.onnx", "onnx/model.onnx"]);
-    assert_eq!(choose(&root_first, None, &VariantPreference::default(), "x").unwrap().main.as_str(), "model.onnx");
+    assert_eq!(
+        choose(&root_first, None, &VariantPreference::default(), "x").unwrap().main.as_str(),
+        "model.onnx"
+    );
 }

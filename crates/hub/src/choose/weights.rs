@@ -36,7 +36,16 @@ impl WeightsFormat {
             return Some(Self::PytorchBinSharded);
         }
         // States of a training run, adapters and other programs' formats that share the extensions.
-        let others = ["training_args", "optimizer", "scheduler", "rng_state", "scaler", "adapter_model", "openvino", "ggml"];
+        let others = [
+            "training_args",
+            "optimizer",
+            "scheduler",
+            "rng_state",
+            "scaler",
+            "adapter_model",
+            "openvino",
+            "ggml",
+        ];
         if others.iter().any(|other| name.starts_with(other)) {
             return None;
         }
@@ -91,7 +100,8 @@ pub(super) fn candidates(entries: &[Entry], root: &str) -> Vec<Candidate> {
     });
     found.sort_by_cached_key(|(format, candidate)| {
         let name = candidate.path.file_name();
-        let is_default = name.starts_with("model.") || name.starts_with("pytorch_model.") || name.starts_with("best.");
+        let is_default =
+            name.starts_with("model.") || name.starts_with("pytorch_model.") || name.starts_with("best.");
         let is_safe = matches!(format, WeightsFormat::Safetensors | WeightsFormat::SafetensorsSharded);
         (!is_safe, !is_default, *format, candidate.path.clone())
     });
@@ -100,14 +110,18 @@ pub(super) fn candidates(entries: &[Entry], root: &str) -> Vec<Candidate> {
 
 fn reason(format: WeightsFormat) -> &'static str {
     match format {
-        WeightsFormat::Safetensors | WeightsFormat::SafetensorsSharded => "tensors only: read without running anything",
+        WeightsFormat::Safetensors | WeightsFormat::SafetensorsSharded => {
+            "tensors only: read without running anything"
+        }
         _ => "a pickle: read without running it, taken only where there is no safetensors",
     }
 }
 
 /// `model-00001-of-00003.safetensors`.
 fn is_shard(name: &str) -> bool {
-    let Some((head, count)) = name.split('.').next().unwrap_or(name).rsplit_once("-of-") else { return false };
+    let Some((head, count)) = name.split('.').next().unwrap_or(name).rsplit_once("-of-") else {
+        return false;
+    };
     let number = head.rsplit_once('-').map_or("", |(_, number)| number);
     [number, count].iter().all(|digits| digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit()))
 }

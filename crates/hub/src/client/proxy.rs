@@ -11,7 +11,8 @@ pub(super) fn parse(address: &str, exceptions: Option<&str>) -> Result<Proxy> {
     if let (Some(name), Some(password)) = (parsed.username(), parsed.password()) {
         builder = builder.username(name).password(password);
     }
-    for host in ["localhost", "127.0.0.1", "::1"].into_iter().chain(exceptions.unwrap_or_default().split(',')) {
+    for host in ["localhost", "127.0.0.1", "::1"].into_iter().chain(exceptions.unwrap_or_default().split(','))
+    {
         if !host.trim().is_empty() {
             builder = builder.no_proxy(host.trim());
         }

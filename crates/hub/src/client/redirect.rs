@@ -33,7 +33,11 @@ mod tests {
     fn redirects_stay_encrypted() {
         let cases = [
             ("https://huggingface.co/a/b", "/c/d", Some("https://huggingface.co/c/d")),
-            ("https://huggingface.co/a/b", "https://cdn.example.org/x?sig=1", Some("https://cdn.example.org/x?sig=1")),
+            (
+                "https://huggingface.co/a/b",
+                "https://cdn.example.org/x?sig=1",
+                Some("https://cdn.example.org/x?sig=1"),
+            ),
             ("https://huggingface.co/a/b", "http://huggingface.co/a/b", None),
             ("https://huggingface.co/a/b", "http://127.0.0.1/x", None),
             ("http://127.0.0.1:1/a", "http://127.0.0.1:2/x", Some("http://127.0.0.1:2/x")),

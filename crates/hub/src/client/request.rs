@@ -99,7 +99,8 @@ impl Answer {
         let url = self.url;
         let mut body = Vec::new();
         // One byte more than allowed tells a body at the limit from one beyond it.
-        let read = self.body.into_with_config().limit(u64::MAX).reader().take(limit + 1).read_to_end(&mut body);
+        let read =
+            self.body.into_with_config().limit(u64::MAX).reader().take(limit + 1).read_to_end(&mut body);
         read.map_err(|error| Failure::of_cut(&url, &error))?;
         if body.len() as u64 > limit {
             let reason = format!("it is larger than {limit} bytes");
@@ -114,7 +115,13 @@ impl Answer {
         let mut body = Vec::new();
         // The message is a courtesy; a cut here changes nothing.
         let _ = self.body.into_with_config().limit(u64::MAX).reader().take(limit).read_to_end(&mut body);
-        Refusal { status: self.status, url: self.url, code, message, body: String::from_utf8_lossy(&body).into_owned() }
+        Refusal {
+            status: self.status,
+            url: self.url,
+            code,
+            message,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        }
     }
 }
 

@@ -55,7 +55,11 @@ impl Failure {
     pub(super) fn of_busy_server(answer: &Answer) -> Self {
         let error = Error::Http { status: answer.status, url: shown_url(&answer.url), detail: None };
         let wait = wait_asked_for(&answer.headers);
-        Self::Passing { reason: format!("the server answered {}", answer.status), error: Box::new(error), wait }
+        Self::Passing {
+            reason: format!("the server answered {}", answer.status),
+            error: Box::new(error),
+            wait,
+        }
     }
 
     pub(super) fn of_expired_address(refusal: Refusal) -> Self {
@@ -143,7 +147,11 @@ mod tests {
 
     fn busy(wait: Option<u64>) -> Failure {
         let error = Error::Http { status: 503, url: "http://x/".to_owned(), detail: None };
-        Failure::Passing { reason: "503".to_owned(), error: Box::new(error), wait: wait.map(Duration::from_secs) }
+        Failure::Passing {
+            reason: "503".to_owned(),
+            error: Box::new(error),
+            wait: wait.map(Duration::from_secs),
+        }
     }
 
     #[test]
@@ -171,12 +179,17 @@ mod tests {
     fn the_server_may_name_the_pause_within_reason() {
         let slept = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&slept);
-        let policy =
-            RetryPolicy { sleep: Arc::new(move |delay| seen.lock().unwrap().push(delay)), ..RetryPolicy::default() };
+        let policy = RetryPolicy {
+            sleep: Arc::new(move |delay| seen.lock().unwrap().push(delay)),
+            ..RetryPolicy::default()
+        };
         let events = Events::nowhere();
         let mut retries = Retries::new(&policy, "x".to_owned(), &events);
         assert!(retries.pause(busy(Some(7))).is_ok());
-        assert!(matches!(retries.pause(busy(Some(3600))), Err(Failure::Fatal(Error::RateLimited { seconds: 3600, .. }))));
+        assert!(matches!(
+            retries.pause(busy(Some(3600))),
+            Err(Failure::Fatal(Error::RateLimited { seconds: 3600, .. }))
+        ));
         assert_eq!(*slept.lock().unwrap(), [Duration::from_secs(7)]);
     }
 

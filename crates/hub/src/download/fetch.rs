@@ -23,9 +23,15 @@ enum Ended {
 }
 
 /// Brings the job's file to its target, or says why not.
-pub(super) fn file(client: &Client, job: &Job<'_>, slots: &Slots, events: &Events) -> Result<Digests, Failure> {
+pub(super) fn file(
+    client: &Client,
+    job: &Job<'_>,
+    slots: &Slots,
+    events: &Events,
+) -> Result<Digests, Failure> {
     let name = || job.name.clone();
-    let _lock = Lock::acquire(&job.lock, || events.send(Event::Waiting { file: name() })).map_err(Failure::Fatal)?;
+    let _lock =
+        Lock::acquire(&job.lock, || events.send(Event::Waiting { file: name() })).map_err(Failure::Fatal)?;
     if let Some(digests) = at_target(job).map_err(Failure::Fatal)? {
         events.send(Event::Finished { file: name(), size: digests.len, cached: true });
         return Ok(digests);
@@ -48,7 +54,8 @@ pub(super) fn file(client: &Client, job: &Job<'_>, slots: &Slots, events: &Event
         }
         let Err(error) = digests.check(job.digest.as_ref(), &job.name) else {
             make_parent(&job.target).map_err(Failure::Fatal)?;
-            std::fs::rename(&job.partial, &job.target).map_err(|e| Failure::Fatal(Error::io(&job.partial, e)))?;
+            std::fs::rename(&job.partial, &job.target)
+                .map_err(|e| Failure::Fatal(Error::io(&job.partial, e)))?;
             events.send(Event::Finished { file: name(), size: digests.len, cached: false });
             return Ok(digests);
         };
@@ -58,7 +65,10 @@ pub(super) fn file(client: &Client, job: &Job<'_>, slots: &Slots, events: &Event
             return Err(Failure::Fatal(error));
         }
         second_try = true;
-        events.send(Event::Note(format!("`{}`: what an earlier run left was damaged; fetched again", job.name)));
+        events.send(Event::Note(format!(
+            "`{}`: what an earlier run left was damaged; fetched again",
+            job.name
+        )));
     }
 }
 
@@ -218,7 +228,8 @@ fn check_description(job: &Job<'_>, answer: &Answer) -> Result<()> {
     if let Some(found) = answer.description("x-linked-size").and_then(|size| size.parse().ok()) {
         check_whole(job, Some(found))?;
     }
-    let linked = answer.description("x-linked-etag").map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
+    let linked =
+        answer.description("x-linked-etag").map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
     if let (Some(Digest::Sha256(expected)), Some(found)) = (&job.digest, linked) {
         if crate::source::is_hex(found, 64) && found != expected {
             return Err(Error::WrongHash {

@@ -78,7 +78,11 @@ impl Hashing {
                     let _ = give_back.send(buffer);
                 }
             }
-            Digests { sha256: hex(&sha256.finalize()), git_blob: sha1.map(|sha1| hex(&sha1.finalize())), len: total }
+            Digests {
+                sha256: hex(&sha256.finalize()),
+                git_blob: sha1.map(|sha1| hex(&sha1.finalize())),
+                len: total,
+            }
         });
         Self { filled, empty, made: 0, thread }
     }
@@ -140,7 +144,8 @@ pub(crate) fn fill(from: &mut impl Read, buffer: &mut [u8]) -> (usize, Option<st
 /// The digests of a file of this disk. `seen` is told the bytes so far.
 pub(crate) fn hash_file(path: &Path, with_git_blob: bool, seen: impl FnMut(u64)) -> Result<Digests> {
     let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-    let git_len = if with_git_blob { Some(file.metadata().map_err(|e| Error::io(path, e))?.len()) } else { None };
+    let git_len =
+        if with_git_blob { Some(file.metadata().map_err(|e| Error::io(path, e))?.len()) } else { None };
     let mut hashing = Hashing::start(git_len);
     hashing.read(&mut file, seen).map_err(|e| Error::io(path, e))?;
     Ok(hashing.finish())

@@ -26,7 +26,8 @@ impl Partial {
         super::lock::make_parent(path)?;
         let io = |e| Error::io(path, e);
         let file = File::options().create(true).append(true).read(true).open(path).map_err(io)?;
-        let mut partial = Self { path: path.to_owned(), file, len: 0, hashing: Hashing::start(git_len), git_len };
+        let mut partial =
+            Self { path: path.to_owned(), file, len: 0, hashing: Hashing::start(git_len), git_len };
         let there = partial.file.metadata().map_err(io)?.len();
         if there == 0 {
             return Ok(partial);

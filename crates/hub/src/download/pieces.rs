@@ -121,7 +121,9 @@ fn one(
             Request::new(address.lock().unwrap_or_else(PoisonError::into_inner).clone()).range(range)
         };
         let failure = match client.once(&request) {
-            Ok(answer) if answer.status == 206 && answer.content_range().is_some_and(|(at, _)| at == first) => {
+            Ok(answer)
+                if answer.status == 206 && answer.content_range().is_some_and(|(at, _)| at == first) =>
+            {
                 *address.lock().unwrap_or_else(PoisonError::into_inner) = answer.url.clone();
                 let url = answer.url.clone();
                 let before = bytes.len();

@@ -73,7 +73,12 @@ pub(super) fn model_info(
 }
 
 /// All files of a commit.
-pub(super) fn tree(client: &Client, repo: &RepoId, commit: &str, events: &Events) -> Result<Listing, Failure> {
+pub(super) fn tree(
+    client: &Client,
+    repo: &RepoId,
+    commit: &str,
+    events: &Events,
+) -> Result<Listing, Failure> {
     let mut url = address(client, &["api", "models", repo.owner(), repo.name(), "tree", commit]);
     url.set_query(Some("recursive=true&expand=false"));
     let mut listing = Listing::default();

@@ -72,7 +72,12 @@ impl<'a> Repository<'a> {
             let digests = hash_file(&local, true, |_| ())?;
             digests.check(entry.digest.as_ref(), entry.path.as_str())?;
             events.send(Event::Finished { file: entry.path.to_string(), size: digests.len, cached: true });
-            files.push(AcquiredFile { path: entry.path.clone(), local, size: digests.len, sha256: digests.sha256 });
+            files.push(AcquiredFile {
+                path: entry.path.clone(),
+                local,
+                size: digests.len,
+                sha256: digests.sha256,
+            });
         }
         Ok(files)
     }
@@ -85,9 +90,11 @@ impl<'a> Repository<'a> {
                 url: self.client.config().endpoint.to_string(),
                 reason: format!("the listing promises no content for `{}`", entry.path),
             })?;
-            let request = self.client.hub_request(api::resolve_url(self.client, &self.repo, &self.commit, &entry.path));
+            let request =
+                self.client.hub_request(api::resolve_url(self.client, &self.repo, &self.commit, &entry.path));
             let locate = move |_: &Events| Ok::<_, Failure>(request.clone());
-            let (client, repo, revision, path) = (self.client, &self.repo, revision.clone(), entry.path.clone());
+            let (client, repo, revision, path) =
+                (self.client, &self.repo, revision.clone(), entry.path.clone());
             let explain =
                 move |refusal: Refusal| refusal::explain(client, repo, &revision, Some(&path), refusal);
             places.push((*entry, digest, locate, explain));
@@ -110,7 +117,12 @@ impl<'a> Repository<'a> {
         let mut files = Vec::with_capacity(places.len());
         for ((entry, digest, ..), found) in places.iter().zip(digests) {
             let local = self.cache.link(&self.commit, &entry.path, digest)?;
-            files.push(AcquiredFile { path: entry.path.clone(), local, size: found.len, sha256: found.sha256 });
+            files.push(AcquiredFile {
+                path: entry.path.clone(),
+                local,
+                size: found.len,
+                sha256: found.sha256,
+            });
         }
         Ok(files)
     }

@@ -33,6 +33,10 @@ pub(super) fn explain(
     if with_token && refusal.status == 401 && message.contains("Invalid credentials") {
         return Error::BadToken { host };
     }
+    if refusal.url.origin() != client.config().endpoint.origin() {
+        // The host of the content knows nothing of repositories.
+        return refusal.into_error();
+    }
     match refusal.status {
         // Without a code, a stranger's 401 on the hub's own pages is a repository that does not exist for them.
         401 | 404 => Error::RepoNotFound { repo, with_token },

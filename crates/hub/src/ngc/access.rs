@@ -41,7 +41,11 @@ fn credentials(config: &NgcConfig) -> Option<Credentials> {
         (!found.1.is_empty() && !found.1.starts_with("no-")).then(|| found.1.to_owned())
     };
     let key = Secret::new(&value("apikey")?)?;
-    Some(Credentials { key, org: config.org.clone().or_else(|| value("org")), team: config.team.clone().or_else(|| value("team")) })
+    Some(Credentials {
+        key,
+        org: config.org.clone().or_else(|| value("org")),
+        team: config.team.clone().or_else(|| value("team")),
+    })
 }
 
 /// Whether there is a key to fall back on.
@@ -78,7 +82,12 @@ pub(super) fn signed(
 }
 
 /// A bearer token for a legacy key, from memory or from the token service.
-fn exchanged(client: &Client, credentials: &Credentials, id: &NgcId, events: &Events) -> Result<Secret, Failure> {
+fn exchanged(
+    client: &Client,
+    credentials: &Credentials,
+    id: &NgcId,
+    events: &Events,
+) -> Result<Secret, Failure> {
     #[derive(Deserialize)]
     struct Answer {
         token: String,
@@ -97,11 +106,13 @@ fn exchanged(client: &Client, credentials: &Credentials, id: &NgcId, events: &Ev
         }
     }
     let scope = url.to_string();
-    let known = |tokens: &[(String, Secret)]| tokens.iter().find(|(s, _)| *s == scope).map(|(_, t)| t.clone());
+    let known =
+        |tokens: &[(String, Secret)]| tokens.iter().find(|(s, _)| *s == scope).map(|(_, t)| t.clone());
     if let Some(token) = known(&client.ngc_tokens.lock().unwrap_or_else(PoisonError::into_inner)) {
         return Ok(token);
     }
-    let basic = base64::engine::general_purpose::STANDARD.encode(format!("$oauthtoken:{}", credentials.key.expose()));
+    let basic =
+        base64::engine::general_purpose::STANDARD.encode(format!("$oauthtoken:{}", credentials.key.expose()));
     let request = Request::new(url).header("Authorization", format!("Basic {basic}"));
     let (answer, _) = client.json::<Answer>(&request, 1 << 20, events).map_err(|failure| match failure {
         Failure::Refused(refusal) if matches!(refusal.status, 400 | 401 | 403) => {
@@ -143,7 +154,14 @@ pub(super) fn explain(id: &NgcId, with_key: bool, versions: Vec<String>, refusal
 fn guest_token() -> String {
     let (high, low) = (RandomState::new().hash_one(0u8), RandomState::new().hash_one(1u8));
     let (high, low) = (high & !0xf000 | 0x4000, low & !(0b11 << 62) | (0b10 << 62));
-    format!("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", high >> 32, (high >> 16) & 0xffff, high & 0xffff, low >> 48, low & 0xffff_ffff_ffff)
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    )
 }
 
 #[cfg(test)]
@@ -164,10 +182,20 @@ mod tests {
     fn the_settings_of_the_ngc_program_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config");
-        std::fs::write(&file, ";WARNING\n[CURRENT]\napikey = abc\nformat_type = ascii\norg = mine\nteam = no-team\n").unwrap();
+        std::fs::write(
+            &file,
+            ";WARNING\n[CURRENT]\napikey = abc\nformat_type = ascii\norg = mine\nteam = no-team\n",
+        )
+        .unwrap();
         let url = url::Url::parse("https://api.ngc.nvidia.com").unwrap();
-        let mut config =
-            NgcConfig { api: url.clone(), auth: url, key: None, org: None, team: None, settings_file: Some(file) };
+        let mut config = NgcConfig {
+            api: url.clone(),
+            auth: url,
+            key: None,
+            org: None,
+            team: None,
+            settings_file: Some(file),
+        };
         let found = credentials(&config).unwrap();
         assert_eq!((found.key.expose(), found.org.as_deref(), found.team), ("abc", Some("mine"), None));
         config.key = Secret::new("nvapi-1");

@@ -156,17 +156,25 @@ pub(super) fn model(client: &Client, id: &NgcId, events: &Events) -> Result<(Acc
         other => (Access::Guest, other),
     };
     let model = answer.map_err(|failure| explained(access, id, Vec::new(), failure))?.model;
-    let licence = model.license.and_then(|value| value.as_str().map(shown)).filter(|text| !text.trim().is_empty());
+    let licence =
+        model.license.and_then(|value| value.as_str().map(shown)).filter(|text| !text.trim().is_empty());
     Ok((access, ModelInfo { latest: model.latest_version_id_str, licence }))
 }
 
 /// The files of a version. An empty listing means that the catalog has no list for it.
-pub(super) fn files(client: &Client, access: Access, id: &NgcId, events: &Events) -> Result<(Access, Listing)> {
+pub(super) fn files(
+    client: &Client,
+    access: Access,
+    id: &NgcId,
+    events: &Events,
+) -> Result<(Access, Listing)> {
     match pages(client, access, id, events) {
         Ok(listing) => Ok((access, listing)),
         Err(failure) if key_may_help(client, access, &failure) => {
             let listing = pages(client, Access::Key, id, events);
-            listing.map(|listing| (Access::Key, listing)).map_err(|f| with_versions(client, Access::Key, id, f, events))
+            listing
+                .map(|listing| (Access::Key, listing))
+                .map_err(|f| with_versions(client, Access::Key, id, f, events))
         }
         Err(failure) => Err(with_versions(client, access, id, failure, events)),
     }
@@ -223,7 +231,12 @@ pub(super) fn not_found(client: &Client, access: Access, id: &NgcId, events: &Ev
 }
 
 /// A version of the same model that has a plain ONNX: those with `onnx` in their name are looked at first.
-pub(super) fn version_with_onnx(client: &Client, access: Access, id: &NgcId, events: &Events) -> Option<NgcId> {
+pub(super) fn version_with_onnx(
+    client: &Client,
+    access: Access,
+    id: &NgcId,
+    events: &Events,
+) -> Option<NgcId> {
     let mut names = versions(client, access, id, events);
     names.retain(|name| Some(name.as_str()) != id.version());
     names.sort_by_key(|name| !name.contains("onnx"));
@@ -257,9 +270,8 @@ pub(super) fn locate(
     let mut url = address(client, access, id, &[version, "files"]);
     url.query_pairs_mut().append_pair("path", path.as_str());
     let direct: Direct = ask(client, access, id, &url, events)?;
-    let unusable = |reason: &str| {
-        Failure::Fatal(Error::BadAnswer { url: shown_url(&url), reason: reason.to_owned() })
-    };
+    let unusable =
+        |reason: &str| Failure::Fatal(Error::BadAnswer { url: shown_url(&url), reason: reason.to_owned() });
     let signed = direct.urls.first().ok_or_else(|| unusable("it names no address"))?;
     let signed = crate::client::followed(&url, signed).map_err(Failure::Fatal)?;
     Ok(Request::new(signed))

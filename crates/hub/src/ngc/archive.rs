@@ -120,7 +120,9 @@ pub(super) fn listing(root: &Path, sha256: &BTreeMap<RepoPath, String>) -> Listi
     while let Some((folder, prefix)) = folders.pop() {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries.flatten() {
-            let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else { continue };
+            let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
+                continue;
+            };
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_dir() {
                 folders.push((entry.path(), format!("{name}/")));

@@ -9,11 +9,16 @@
 /// `-t` precision, `-c` calibration cache, `-e` engine to write.
 pub fn tao_converter_command(file: &str, facts: &[(String, String)]) -> String {
     let fact = |key: &str| facts.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
-    let list = |value: &str| value.split([';', ',']).map(str::trim).filter(|s| !s.is_empty()).collect::<Vec<_>>().join(",");
+    let list = |value: &str| {
+        value.split([';', ',']).map(str::trim).filter(|s| !s.is_empty()).collect::<Vec<_>>().join(",")
+    };
     let stem = file.strip_suffix(".etlt").unwrap_or(file);
     let mut words = vec!["tao-converter".to_owned()];
     words.push(format!("-k {}", fact("tlt-model-key").map_or("<KEY>".to_owned(), quoted)));
-    words.push(format!("-d {}", fact("infer-dims").or(fact("input-dims")).map_or("<C,H,W>".to_owned(), |v| quoted(&list(v)))));
+    words.push(format!(
+        "-d {}",
+        fact("infer-dims").or(fact("input-dims")).map_or("<C,H,W>".to_owned(), |v| quoted(&list(v)))
+    ));
     if let Some(outputs) = fact("output-blob-names") {
         words.push(format!("-o {}", quoted(&list(outputs))));
     }
@@ -39,7 +44,8 @@ pub(crate) fn nvinfer_pairs(text: &str) -> Vec<(String, String)> {
 
 /// A word that a shell takes as one; foreign text never becomes a second command.
 fn quoted(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b',' | b':' | b'=');
+    let plain =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b',' | b':' | b'=');
     if !word.is_empty() && word.bytes().all(plain) {
         return word.to_owned();
     }
@@ -59,7 +65,10 @@ mod tests {
             "tao-converter -k tlt_encode -d 3,544,960 -o output_bbox/BiasAdd,output_cov/Sigmoid -t int8 -c cal.txt \
              -e resnet34.engine resnet34.etlt"
         );
-        assert_eq!(tao_converter_command("a.etlt", &[]), "tao-converter -k <KEY> -d <C,H,W> -t fp16 -e a.engine a.etlt");
+        assert_eq!(
+            tao_converter_command("a.etlt", &[]),
+            "tao-converter -k <KEY> -d <C,H,W> -t fp16 -e a.engine a.etlt"
+        );
     }
 
     #[test]

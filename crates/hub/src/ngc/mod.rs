@@ -112,8 +112,13 @@ impl<'a> Version<'a> {
         if self.listing.entries.iter().any(|entry| is_usable(&entry.path)) {
             return Ok(());
         }
-        let archives: Vec<RepoPath> =
-            self.listing.entries.iter().map(|e| e.path.clone()).filter(|path| path.extension() == "zip").collect();
+        let archives: Vec<RepoPath> = self
+            .listing
+            .entries
+            .iter()
+            .map(|e| e.path.clone())
+            .filter(|path| path.extension() == "zip")
+            .collect();
         if archives.is_empty() && !self.listing.entries.is_empty() {
             return Ok(());
         }
@@ -260,7 +265,12 @@ impl Store for Version<'_> {
             let digests = hash_file(&local, false, |_| ())?;
             digests.check(entry.digest.as_ref(), entry.path.as_str())?;
             events.send(Event::Finished { file: entry.path.to_string(), size: digests.len, cached: true });
-            files.push(AcquiredFile { path: entry.path.clone(), local, size: digests.len, sha256: digests.sha256 });
+            files.push(AcquiredFile {
+                path: entry.path.clone(),
+                local,
+                size: digests.len,
+                sha256: digests.sha256,
+            });
         }
         Ok(files)
     }
@@ -268,7 +278,8 @@ impl Store for Version<'_> {
     /// Fills the `tao-converter` command with what the version says, and looks for a version with a plain ONNX.
     fn explain(&self, error: Error, events: &Events) -> Error {
         let Error::Encrypted { file, .. } = error else { return error };
-        let settings = self.listing.entries.iter().find(|entry| entry.path.file_name() == "nvinfer_config.txt");
+        let settings =
+            self.listing.entries.iter().find(|entry| entry.path.file_name() == "nvinfer_config.txt");
         let mut facts = settings
             .and_then(|entry| self.fetch(std::slice::from_ref(&entry.path), events).ok())
             .and_then(|files| std::fs::read_to_string(&files.first()?.local).ok())

@@ -85,7 +85,11 @@ impl Source {
             return Err(Error::NoSuchPath { path: PathBuf::from(text) });
         }
         if let Some((id, revision)) = text.split_once('@') {
-            return Ok(Self::HuggingFace { repo: id.parse()?, revision: Some(revision.parse()?), path: None });
+            return Ok(Self::HuggingFace {
+                repo: id.parse()?,
+                revision: Some(revision.parse()?),
+                path: None,
+            });
         }
         if text.contains(':') || text.matches('/').count() == 2 {
             return Ok(Self::Ngc(text.parse()?));
@@ -164,14 +168,26 @@ mod tests {
             ("huggingface.co/PekingU/rtdetr_r50vd", hugging_face(id, None, None)),
             ("https://hf.co/PekingU/rtdetr_r50vd@v1", hugging_face(id, Some("v1"), None)),
             ("https://huggingface.co/PekingU/rtdetr_r50vd/tree/main", hugging_face(id, Some("main"), None)),
-            ("https://huggingface.co/PekingU/rtdetr_r50vd/tree/refs%2Fpr%2F1/onnx", hugging_face(id, Some("refs/pr/1"), Some("onnx"))),
-            ("https://huggingface.co/PekingU/rtdetr_r50vd/tree/refs/pr/1/onnx", hugging_face(id, Some("refs/pr/1"), Some("onnx"))),
+            (
+                "https://huggingface.co/PekingU/rtdetr_r50vd/tree/refs%2Fpr%2F1/onnx",
+                hugging_face(id, Some("refs/pr/1"), Some("onnx")),
+            ),
+            (
+                "https://huggingface.co/PekingU/rtdetr_r50vd/tree/refs/pr/1/onnx",
+                hugging_face(id, Some("refs/pr/1"), Some("onnx")),
+            ),
             (
                 "https://huggingface.co/PekingU/rtdetr_r50vd/resolve/main/onnx/model_fp16.onnx?download=true",
                 hugging_face(id, Some("main"), Some("onnx/model_fp16.onnx")),
             ),
-            ("https://huggingface.co/PekingU/rtdetr_r50vd/blob/v1/my%20model.onnx", hugging_face(id, Some("v1"), Some("my model.onnx"))),
-            ("https://hub.example.org/mirror/PekingU/rtdetr_r50vd/tree/v1", hugging_face(id, Some("v1"), None)),
+            (
+                "https://huggingface.co/PekingU/rtdetr_r50vd/blob/v1/my%20model.onnx",
+                hugging_face(id, Some("v1"), Some("my model.onnx")),
+            ),
+            (
+                "https://hub.example.org/mirror/PekingU/rtdetr_r50vd/tree/v1",
+                hugging_face(id, Some("v1"), None),
+            ),
             ("nvidia/tao/peoplenet:pruned_v1", ngc("nvidia/tao/peoplenet:pruned_v1")),
             ("nvidia/peoplenet:pruned_v1", ngc("nvidia/peoplenet:pruned_v1")),
             ("nvidia/tao/peoplenet", ngc("nvidia/tao/peoplenet")),
@@ -179,8 +195,14 @@ mod tests {
                 "https://catalog.ngc.nvidia.com/orgs/nvidia/teams/tao/models/trafficcamnet/files?version=pruned_onnx_v1.0.4",
                 ngc("nvidia/tao/trafficcamnet:pruned_onnx_v1.0.4"),
             ),
-            ("https://catalog.ngc.nvidia.com/orgs/nvidia/teams/tao/models/peoplenet", ngc("nvidia/tao/peoplenet")),
-            ("https://catalog.ngc.nvidia.com/orgs/nvidia/models/peoplenet?version=v1", ngc("nvidia/peoplenet:v1")),
+            (
+                "https://catalog.ngc.nvidia.com/orgs/nvidia/teams/tao/models/peoplenet",
+                ngc("nvidia/tao/peoplenet"),
+            ),
+            (
+                "https://catalog.ngc.nvidia.com/orgs/nvidia/models/peoplenet?version=v1",
+                ngc("nvidia/peoplenet:v1"),
+            ),
             (
                 "https://catalog.ngc.nvidia.com/orgs/nvidia/tao/models/peoplenet/deployable_v2/file-browser",
                 ngc("nvidia/tao/peoplenet:deployable_v2"),
@@ -239,7 +261,10 @@ mod tests {
         let file = folder.join("a.onnx");
         std::fs::write(&file, b"x").unwrap();
         let endpoint = Url::parse(HUGGING_FACE).unwrap();
-        assert_eq!(Source::resolve(folder.to_str().unwrap(), &endpoint).unwrap(), Source::Folder(folder.clone()));
+        assert_eq!(
+            Source::resolve(folder.to_str().unwrap(), &endpoint).unwrap(),
+            Source::Folder(folder.clone())
+        );
         assert_eq!(Source::resolve(file.to_str().unwrap(), &endpoint).unwrap(), Source::File(file.clone()));
         assert!(matches!(
             Source::resolve(folder.join("b.onnx").to_str().unwrap(), &endpoint),

@@ -128,10 +128,16 @@ mod tests {
 
     #[test]
     fn coordinates_round_trip() {
-        for text in ["nvidia/tao/peoplenet:deployable_quantized_onnx_v2.6.3", "nvidia/peoplenet:v1", "nvidia/tao/peoplenet"] {
+        for text in [
+            "nvidia/tao/peoplenet:deployable_quantized_onnx_v2.6.3",
+            "nvidia/peoplenet:v1",
+            "nvidia/tao/peoplenet",
+        ] {
             assert_eq!(text.parse::<NgcId>().unwrap().to_string(), text);
         }
-        for text in ["peoplenet:v1", "a/b/c/d:v1", "a/b:", "a/b:v/1", "a/../c:v1", "a/b:..", "a/b c:v1", "a/con:v1"] {
+        for text in
+            ["peoplenet:v1", "a/b/c/d:v1", "a/b:", "a/b:v/1", "a/../c:v1", "a/b:..", "a/b c:v1", "a/con:v1"]
+        {
             assert!(text.parse::<NgcId>().is_err(), "{text}");
         }
     }

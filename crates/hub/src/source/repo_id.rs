@@ -82,7 +82,11 @@ fn check_id_part(part: &str) -> Result<(), &'static str> {
     if !part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
         return Err("only letters, digits, `-`, `_` and `.` are allowed around one `/`");
     }
-    if part.starts_with(['-', '.']) || part.ends_with(['-', '.']) || part.contains("--") || part.contains("..") {
+    if part.starts_with(['-', '.'])
+        || part.ends_with(['-', '.'])
+        || part.contains("--")
+        || part.contains("..")
+    {
         return Err("`-` and `.` may not begin, end or be doubled");
     }
     check_name(part)

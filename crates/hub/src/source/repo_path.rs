@@ -83,7 +83,8 @@ impl FromStr for RepoPath {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let refused = |reason| Error::BadName { kind: "a path inside a repository", text: shown(text), reason };
+        let refused =
+            |reason| Error::BadName { kind: "a path inside a repository", text: shown(text), reason };
         if text.len() > 1024 {
             return Err(refused("it is longer than 1024 bytes"));
         }
@@ -112,7 +113,9 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
         return Err("a part ends in a dot or a blank");
     }
     let stem = name.split('.').next().unwrap_or(name).trim_end().to_ascii_uppercase();
-    let numbered = |prefix| stem.strip_prefix(prefix).is_some_and(|n: &str| n.len() == 1 && n.as_bytes()[0].is_ascii_digit());
+    let numbered = |prefix| {
+        stem.strip_prefix(prefix).is_some_and(|n: &str| n.len() == 1 && n.as_bytes()[0].is_ascii_digit())
+    };
     if matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT") {
         return Err("it is a device name of Windows");
     }
@@ -121,7 +124,8 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
 
 /// Foreign text cut to a printable length, without control characters.
 pub(crate) fn shown(text: &str) -> String {
-    let mut out: String = text.chars().take(200).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let mut out: String =
+        text.chars().take(200).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.chars().count() > 200 {
         out.push('…');
     }

@@ -12,8 +12,17 @@ const NGC_CATALOG: &str = "catalog.ngc.nvidia.com";
 /// Hosts that mean the Hugging Face Hub whatever the endpoint.
 const HUGGING_FACE_HOSTS: [&str; 3] = ["huggingface.co", "www.huggingface.co", "hf.co"];
 /// Tabs of a catalog page, which stand where a version could.
-const NGC_TABS: [&str; 9] =
-    ["files", "file-browser", "version", "versions", "overview", "setup", "performance", "tags", "related-collections"];
+const NGC_TABS: [&str; 9] = [
+    "files",
+    "file-browser",
+    "version",
+    "versions",
+    "overview",
+    "setup",
+    "performance",
+    "tags",
+    "related-collections",
+];
 
 /// The text as a URL with its scheme, or `None` where it is not an address at all.
 pub(super) fn with_scheme(text: &str) -> Option<String> {
@@ -29,7 +38,10 @@ pub(super) fn with_scheme(text: &str) -> Option<String> {
 pub(super) fn source(text: &str, endpoint: &Url) -> Result<Source> {
     let refused = |reason: &str| Error::BadSource { text: shown(text), reason: reason.to_owned() };
     let lower = text.to_ascii_lowercase();
-    if text.contains('\\') || lower.contains("%2e") || text.split(['/', '?', '#']).any(|part| part == ".." || part == ".") {
+    if text.contains('\\')
+        || lower.contains("%2e")
+        || text.split(['/', '?', '#']).any(|part| part == ".." || part == ".")
+    {
         return Err(refused("an address may not hold `..`, `.` or backslashes"));
     }
     let url = Url::parse(text).map_err(|e| refused(&e.to_string()))?;
@@ -44,7 +56,9 @@ pub(super) fn source(text: &str, endpoint: &Url) -> Result<Source> {
     let host = url.host_str().unwrap_or_default();
     if host == NGC_CATALOG {
         return ngc(&url, &segments).unwrap_or_else(|| {
-            Err(refused("a catalog address has the form `/orgs/ORG/[teams/TEAM/]models/NAME[/files][?version=V]`"))
+            Err(refused(
+                "a catalog address has the form `/orgs/ORG/[teams/TEAM/]models/NAME[/files][?version=V]`",
+            ))
         });
     }
     let base = self::segments(endpoint).unwrap_or_default();

@@ -1,0 +1,12 @@
+//! The crate against servers on loopback that speak the hubs' real protocols. Nothing here reaches a network.
+
+mod catalog;
+mod downloads;
+mod fake_catalog;
+mod fake_hub;
+mod local;
+mod python_cache;
+mod refusals;
+mod server;
+mod setup;
+mod splitting;
