@@ -11,6 +11,7 @@ mod error;
 mod export;
 mod files;
 mod layers;
+mod onnx_import;
 mod weights;
 
 pub use arch::architectures;
@@ -18,3 +19,4 @@ pub use checkpoint::{Checkpoint, CheckpointFacts, TensorFacts};
 pub use error::{Error, ErrorKind, Mismatch};
 pub use export::{ExportOptions, Exported, export};
 pub use files::{Files, MemoryFiles};
+pub use onnx_import::{HeadKind, ImportOptions, Normalization, import_onnx};

@@ -19,7 +19,7 @@ use super::proto::{
 use crate::{Attribute, DataType, Dim, Error, Graph, Model, Node, Tensor, ValueInfo};
 
 /// Bytes of computed tensors that may wait to be written.
-const IN_FLIGHT: usize = 64 << 20;
+const IN_FLIGHT: usize = 24 << 20;
 
 /// Writes a model with all its weights inside; the same model always gives the same bytes. Returns their number.
 ///

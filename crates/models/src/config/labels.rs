@@ -19,12 +19,12 @@ const LABEL_FILES: &[&str] = &["labels.txt", "class_map.txt", "classes.txt"];
 /// [`Error::NoLabels`] when there are none, [`Error::BadLabels`] when they cannot be used.
 pub(crate) fn find_labels(files: &dyn Files, config: Option<&Map<String, Value>>) -> Result<Labels, Error> {
     if let Some(names) = config.map(declared).transpose()?.flatten() {
-        return Labels::new(names).map_err(bad);
+        return Labels::new(names).map_err(bad_labels);
     }
     for file in LABEL_FILES {
         if let Some(bytes) = files.read_if_present(file)? {
             let text = std::str::from_utf8(&bytes).map_err(|cause| Error::damaged(file, cause))?;
-            return Labels::from_lines(text).map_err(bad);
+            return Labels::from_lines(text).map_err(bad_labels);
         }
     }
     let config = config.map(|_| format!("`id2label`, `label2id` and `names` of `{CONFIG}`"));
@@ -105,7 +105,7 @@ fn reason(reason: String) -> Error {
     Error::BadLabels { reason }
 }
 
-pub(super) fn bad(error: detect::Error) -> Error {
+pub(crate) fn bad_labels(error: detect::Error) -> Error {
     match error {
         detect::Error::Labels { reason } => Error::BadLabels { reason },
         other => Error::Detector(other),

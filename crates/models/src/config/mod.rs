@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::{Error, Files};
 
 pub(crate) use limits::Limits;
-pub(crate) use labels::{find_labels, placeholder_warning};
+pub(crate) use labels::{bad_labels, find_labels, placeholder_warning};
 pub(crate) use processor::{Family, Processor};
 
 /// The name of the model's configuration.

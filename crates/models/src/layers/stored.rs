@@ -2,14 +2,19 @@
 //!
 //! A `float32` weight that needs no change is passed on as it lies in the checkpoint.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use graph::{DataType, Tensor};
 
-/// The values of a floating-point tensor.
-pub(super) fn floats(tensor: &Tensor) -> Vec<f32> {
-    tensor.to_f32().expect("`Weights` hands out floating-point tensors only")
+/// The values of a floating-point tensor, borrowed where they are `float32` already.
+pub(super) fn floats(tensor: &Tensor) -> Cow<'_, [f32]> {
+    let values = match tensor.dtype() {
+        DataType::F32 => tensor.as_f32(),
+        _ => tensor.to_f32().map(Cow::Owned),
+    };
+    values.expect("`Weights` hands out floating-point tensors only")
 }
 
 /// A `float32` tensor of this shape whose values are computed when they are asked for.
@@ -30,7 +35,7 @@ pub(super) fn widened(tensor: Tensor) -> Tensor {
     if tensor.dtype() == DataType::F32 {
         return tensor;
     }
-    deferred_floats(&tensor.shape().to_vec(), move || floats(&tensor))
+    deferred_floats(&tensor.shape().to_vec(), move || floats(&tensor).into_owned())
 }
 
 /// A factor for each row of a matrix, or for all of them.
@@ -77,7 +82,7 @@ pub(super) fn transposed(matrix: Tensor, scale: Option<RowScale>) -> Tensor {
 pub(super) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
     let Some(scale) = scale else { return widened(vector) };
     deferred_floats(&vector.shape().to_vec(), move || {
-        floats(&vector).into_iter().enumerate().map(|(row, value)| value * scale.of(row)).collect()
+        floats(&vector).iter().enumerate().map(|(row, value)| value * scale.of(row)).collect()
     })
 }
 
