@@ -93,7 +93,8 @@ pub fn iou(a: Xyxy, b: Xyxy) -> f32 {
     if !(real(area_a) && real(area_b)) {
         return 0.0;
     }
-    let common = Xyxy { x1: a.x1.max(b.x1), y1: a.y1.max(b.y1), x2: a.x2.min(b.x2), y2: a.y2.min(b.y2) }.area();
+    let common =
+        Xyxy { x1: a.x1.max(b.x1), y1: a.y1.max(b.y1), x2: a.x2.min(b.x2), y2: a.y2.min(b.y2) }.area();
     (common / (area_a + area_b - common)).clamp(0.0, 1.0)
 }
 

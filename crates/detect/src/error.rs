@@ -47,6 +47,14 @@ pub enum Error {
         /// What the decoder says.
         reason: String,
     },
+    /// An image that cannot be written as a file.
+    #[error("the image cannot be written as {format}: {reason}")]
+    Encode {
+        /// `JPEG` or `PNG`.
+        format: &'static str,
+        /// What the encoder says.
+        reason: String,
+    },
     /// An image of a size that cannot be.
     #[error("an image of {width} × {height} pixels cannot be used: {reason}")]
     ImageSize {

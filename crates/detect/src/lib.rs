@@ -7,6 +7,7 @@ mod boxes;
 pub mod dataset;
 mod decode;
 mod detector;
+mod draw;
 mod error;
 mod geometry;
 mod image;
@@ -22,6 +23,7 @@ pub use detector::{
     Activation, Background, BoxFormat, ChannelOrder, DenseLayout, Detector, ElementType, Filter, Head,
     ImageInput, PixelMask, Resize, Selection,
 };
+pub use draw::{class_colour, draw, encode_jpeg, encode_png};
 pub use error::Error;
 pub use geometry::Geometry;
 pub use image::Image;
