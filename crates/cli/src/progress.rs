@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pipeline::Event;
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pipeline::{Event, hub};
 
 use crate::output::{Output, Style};
 
@@ -66,7 +66,11 @@ impl<'o> Progress<'o> {
     }
 
     fn step(&self, step: &str, style: Style, text: &str) -> String {
-        format!("{:>9}  {}", self.output.paint(Style::Bold, &format!("{step:>9}")).trim_start(), self.output.paint(style, text))
+        format!(
+            "{:>9}  {}",
+            self.output.paint(Style::Bold, &format!("{step:>9}")).trim_start(),
+            self.output.paint(style, text)
+        )
     }
 
     fn line(&self, line: &str) {
@@ -90,8 +94,53 @@ impl<'o> Progress<'o> {
         }
     }
 
-    fn download(&self, progress: &hub::Progress) {
-        let _ = progress;
+    fn download(&self, event: &hub::Event) {
+        match event {
+            hub::Event::Started { file, total, resumed_from } => {
+                let bar = self.bars.add(ProgressBar::new(total.unwrap_or(0)));
+                bar.set_style(style(
+                    "{msg:>30}  {bar:24} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12}  {eta} left",
+                ));
+                bar.set_message(file.clone());
+                bar.set_position(*resumed_from);
+                if *resumed_from > 0 {
+                    self.line(&self.step("acquire", Style::Dim, &format!("{file} goes on where it was cut")));
+                }
+                self.downloads.borrow_mut().insert(file.clone(), bar);
+            }
+            hub::Event::Advanced { file, done, total } => {
+                if let Some(bar) = self.downloads.borrow().get(file) {
+                    bar.set_length(total.unwrap_or(0));
+                    bar.set_position(*done);
+                }
+            }
+            hub::Event::Finished { file, size, cached } => {
+                if let Some(bar) = self.downloads.borrow_mut().remove(file) {
+                    bar.finish_and_clear();
+                }
+                if self.output.verbose || !cached {
+                    let how = if *cached { "is here" } else { "fetched and checked" };
+                    let text = format!("{file} {how} ({})", HumanBytes(*size));
+                    self.line(&self.step("acquire", Style::Dim, &text));
+                }
+            }
+            hub::Event::Retried { what, attempt, delay, reason } => {
+                let text = format!("{what}: {reason}; try {} in {}", attempt + 1, seconds(*delay));
+                self.bars.suspend(|| self.output.warn(&text));
+            }
+            hub::Event::Waiting { file } => {
+                self.line(&self.step(
+                    "acquire",
+                    Style::Dim,
+                    &format!("waits for another process to fetch {file}"),
+                ));
+            }
+            hub::Event::Split { file, connections } if self.output.verbose => {
+                let text = format!("{file} over {connections} connections");
+                self.line(&self.step("acquire", Style::Dim, &text));
+            }
+            _ => {}
+        }
     }
 }
 

@@ -263,3 +263,13 @@ impl std::fmt::Display for Dim {
         }
     }
 }
+
+impl std::fmt::Display for ValueInfo {
+    /// `pixel_values  float32 [batch, 3, 640, 640]`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let dtype = self.dtype.map_or("?", DataType::name);
+        let Some(shape) = &self.shape else { return write!(f, "{}  {dtype} of unknown rank", self.name) };
+        let sizes: Vec<String> = shape.iter().map(ToString::to_string).collect();
+        write!(f, "{}  {dtype} [{}]", self.name, sizes.join(", "))
+    }
+}

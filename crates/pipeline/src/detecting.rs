@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use detect::{Detections, Drawing, Image, Thresholds, draw, encode_jpeg};
+use detect::{Detections, Image, Thresholds, draw, encode_jpeg};
 use serde::Serialize;
 
 use crate::images::{ImageFile, file_stem};
@@ -70,12 +70,11 @@ pub fn detect(
     };
     let mut all = Vec::with_capacity(images.len());
     for file in images {
-        let mut image = file.decode()?;
+        let image = file.decode()?;
         let detections = network.detect(std::slice::from_ref(&image), &thresholds)?.pop().unwrap_or_default();
         all.push(named(subject, file, &image, &detections));
         if let Some(folder) = &looking.draw {
-            draw(&mut image, &detections, &subject.detector.labels, &Drawing::default())?;
-            drawn(&save(folder, &file.name, &image)?);
+            drawn(&save(folder, &file.name, &draw(&image, &detections, &subject.detector.labels))?);
         }
     }
     Ok(all)
@@ -99,5 +98,10 @@ fn named(subject: &Subject, file: &ImageFile, image: &Image, detections: &Detect
         score: detection.score,
         bbox: [detection.bbox.x1, detection.bbox.y1, detection.bbox.x2, detection.bbox.y2],
     });
-    FoundImage { image: file.name.clone(), width: image.width(), height: image.height(), detections: found.collect() }
+    FoundImage {
+        image: file.name.clone(),
+        width: image.width(),
+        height: image.height(),
+        detections: found.collect(),
+    }
 }

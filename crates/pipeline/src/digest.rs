@@ -22,7 +22,8 @@ impl Digest {
     /// The digest of a value's JSON. Fields come in declared order and maps are sorted, so equal values give equal
     /// digests.
     pub fn of_json(value: &impl Serialize) -> Result<Self, Error> {
-        let json = serde_json::to_vec(value).map_err(|source| Error::Record { what: "key".into(), source })?;
+        let json =
+            serde_json::to_vec(value).map_err(|source| Error::Record { what: "key".into(), source })?;
         Ok(Self::of(&json))
     }
 

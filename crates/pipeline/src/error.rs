@@ -99,11 +99,12 @@ impl Error {
             Self::NotAModel { .. } | Self::UnknownKind { .. } => 11,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 10,
             Self::Hub(error) => error.exit_code(),
-            Self::Models(error) => error.exit_code(),
+            Self::Models(error) => of_kind(error.kind()),
             Self::Graph(_) | Self::FixedBatch { .. } => 20,
             Self::NoExactGraph { .. } => 10,
-            Self::Runtime(error) => error.exit_code(),
-            Self::Detect(error) | Self::InFile { source: error, .. } => error.exit_code(),
+            Self::Runtime(error) if error.is_backend_limit() => 30,
+            Self::Runtime(runtime::Error::Graph(_) | runtime::Error::Load { .. }) => 20,
+            Self::InFile { .. } => 11,
             _ => 1,
         }
     }
@@ -135,6 +136,17 @@ impl Error {
             Self::Deploy(error) => error.hint(),
             Self::Record { .. } | Self::Planned { .. } | Self::Options(_) => None,
         }
+    }
+}
+
+fn of_kind(kind: models::ErrorKind) -> u8 {
+    match kind {
+        models::ErrorKind::OptionNeeded => 2,
+        models::ErrorKind::Unusable => 11,
+        models::ErrorKind::NotADetector => 12,
+        models::ErrorKind::NoLabels => 13,
+        models::ErrorKind::ExportFailed => 20,
+        _ => 1,
     }
 }
 

@@ -41,14 +41,14 @@ pub struct ExportedFile {
 /// Makes the ONNX file of a source: `<name>.onnx` in a folder.
 pub fn export(
     source: &hub::Source,
-    choice: &hub::AcquireOptions,
+    variant: &hub::VariantPreference,
     options: &ExportOptions,
     name: &PackageName,
     folder: &Path,
     hub: &hub::Config,
     run: &Run<'_>,
 ) -> Result<ExportedFile, Error> {
-    let acquired = acquire(source, choice, hub, run)?;
+    let acquired = acquire(source, variant, hub, run)?;
     let made = make(&acquired, options, false)?;
     crate::store::create_dir(folder)?;
     let path = folder.join(format!("{name}.onnx"));

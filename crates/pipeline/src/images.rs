@@ -1,10 +1,11 @@
 //! Which images a job works on, and the annotations that go with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use detect::{CocoDataset, Image};
+use detect::Image;
+use detect::dataset::Dataset;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -48,7 +49,11 @@ enum Place {
 impl ImageFile {
     /// An image file on the disk.
     pub fn open(path: &Path, name: &str) -> Result<Self, Error> {
-        Ok(Self { name: name.to_owned(), sha256: Digest::of_file(path)?, place: Place::Disk(path.to_owned()) })
+        Ok(Self {
+            name: name.to_owned(),
+            sha256: Digest::of_file(path)?,
+            place: Place::Disk(path.to_owned()),
+        })
     }
 
     /// The decoded image.
@@ -104,7 +109,7 @@ impl ImageSet {
     }
 
     /// The images that annotations name, in order of their ids.
-    pub fn of_annotations(folder: &Path, dataset: &CocoDataset) -> Result<Self, Error> {
+    pub fn of_annotations(folder: &Path, dataset: &Dataset) -> Result<Self, Error> {
         let names: Vec<String> = dataset.images.iter().map(|image| image.file_name.clone()).collect();
         Self::of_names(folder, &names)
     }
@@ -129,7 +134,7 @@ impl ImageSet {
 #[derive(Debug, Clone)]
 pub struct Annotations {
     /// What the file says.
-    pub dataset: CocoDataset,
+    pub dataset: Dataset,
     /// The file's name.
     pub name: String,
     /// SHA-256 of the file.
@@ -141,15 +146,21 @@ impl Annotations {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let text = fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
         let in_file = |source| Error::InFile { path: path.to_owned(), source };
-        let dataset = CocoDataset::parse(&text).map_err(in_file)?;
+        let dataset = Dataset::from_coco(&text).map_err(in_file)?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self { dataset, name, sha256: Digest::of(&text) })
     }
 
     /// The same annotations of at most `count` images.
-    pub fn first(mut self, count: usize) -> Self {
-        self.dataset.keep_first(count);
-        self
+    pub fn first(self, count: usize) -> Self {
+        let kept: BTreeSet<u64> = self.dataset.images.iter().take(count).map(|image| image.id).collect();
+        Self { dataset: self.dataset.with_images(|image| kept.contains(&image.id)), ..self }
+    }
+
+    /// How many objects an image holds, by its file name.
+    pub(crate) fn object_count(&self, file_name: &str) -> Option<u64> {
+        let image = self.dataset.images.iter().find(|image| image.file_name == file_name)?;
+        Some(self.dataset.annotations.iter().filter(|object| object.image == image.id).count() as u64)
     }
 }
 
@@ -176,7 +187,8 @@ pub fn image_files(paths: &[PathBuf]) -> Result<Vec<ImageFile>, Error> {
 }
 
 fn is_image(name: &str) -> bool {
-    name.rsplit_once('.').is_some_and(|(_, extension)| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
+    name.rsplit_once('.')
+        .is_some_and(|(_, extension)| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
 /// The name of an image without its ending, fit for a file name.

@@ -5,11 +5,12 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use deploy::report::{Command, PrecisionRecall};
+use deploy::report::Command;
 use deploy::{Artefact, Check, Manifest, Measurements, PackageName, Precision, StepTime, Tool, paths};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::Error;
 use crate::convert;
 use crate::images::{Annotations, ImageSet};
 use crate::request::Request;
@@ -22,7 +23,6 @@ use crate::steps::measure::{Figures, measure};
 use crate::steps::report::Facts;
 use crate::steps::verify::{Subject, verify};
 use crate::steps::{MEASURE, REPORT};
-use crate::Error;
 
 /// Everything that the steps after the export share.
 pub(crate) struct Job<'a> {
@@ -64,7 +64,11 @@ impl<'a> Job<'a> {
         let images = match (&request.images, &annotations) {
             (Some(folder), Some(annotations)) => ImageSet::of_annotations(folder, &annotations.dataset)?,
             (Some(folder), None) => ImageSet::of_folder(folder)?,
-            (None, Some(_)) => return Err(Error::Options("`--annotations` needs the folder of its images: `--images DIR`".into())),
+            (None, Some(_)) => {
+                return Err(Error::Options(
+                    "`--annotations` needs the folder of its images: `--images DIR`".into(),
+                ));
+            }
             (None, None) => ImageSet::built_in(),
         };
         let targets = match &request.targets {
@@ -112,7 +116,9 @@ impl<'a> Job<'a> {
             backend: &self.request.backend,
             max_batch: self.max_batch,
         };
-        verify(&subject, &self.verified(), &self.request.bounds, &|done, total| context.progress("runs", done, total))
+        verify(&subject, &self.verified(), &self.request.bounds, &|done, total| {
+            context.progress("runs", done, total)
+        })
     }
 
     /// The key of the evaluation; `None` without annotations.
@@ -125,9 +131,17 @@ impl<'a> Job<'a> {
     }
 
     pub(crate) fn evaluate(&self, context: &StepContext<'_, '_>) -> Result<Evaluation, Error> {
-        let annotations = self.annotations.as_ref().ok_or_else(|| Error::Options("there are no annotations".into()))?;
+        let annotations =
+            self.annotations.as_ref().ok_or_else(|| Error::Options("there are no annotations".into()))?;
         let progress = |done, total| context.progress("images", done, total);
-        evaluate(&self.model, &self.exported.detector, &self.request.backend, annotations, &self.images, &progress)
+        evaluate(
+            &self.model,
+            &self.exported.detector,
+            &self.request.backend,
+            annotations,
+            &self.images,
+            &progress,
+        )
     }
 
     pub(crate) fn deliver_key(&self) -> Result<Value, Error> {
@@ -147,7 +161,7 @@ impl<'a> Job<'a> {
             targets: &self.targets,
             backend: &self.request.backend,
             images: &images,
-            annotations: self.annotations.as_ref().map(|annotations| &annotations.dataset),
+            annotations: self.annotations.as_ref(),
         };
         deliver(&delivery, context)
     }
@@ -199,7 +213,10 @@ impl<'a> Job<'a> {
             steps: steps.map(convert::step_record).collect(),
             artefacts: artefacts.collect(),
             checks,
-            accuracy: evaluation.map(|evaluation| convert::accuracy(&model, evaluation)).into_iter().collect(),
+            accuracy: evaluation
+                .map(|evaluation| convert::accuracy(&model, evaluation))
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -208,6 +225,7 @@ impl<'a> Job<'a> {
         let steps = taken.iter().map(|taken| StepTime {
             name: taken.step.name.to_owned(),
             seconds: (taken.elapsed.as_secs_f64() * 1e3).round() / 1e3,
+            reused: false,
         });
         Measurements {
             schema: Measurements::SCHEMA,
@@ -232,7 +250,7 @@ impl<'a> Job<'a> {
         Facts {
             manifest: manifest.clone(),
             measurements: measurements.clone(),
-            curves: evaluation.map(convert::curves).unwrap_or_default() as Vec<PrecisionRecall>,
+            curves: evaluation.map(convert::curves).unwrap_or_default(),
             samples: delivered.samples.clone(),
             commands: vec![Command { purpose: "Import".into(), line: self.request.command_line.clone() }],
         }

@@ -27,6 +27,8 @@ use std::time::Instant;
 
 use deploy::{Manifest, Measurements, PackageName};
 
+pub use {deploy, graph, hub, models, runtime};
+
 pub use detecting::{Found, FoundImage, Looking, detect};
 pub use digest::Digest;
 pub use error::{Error, chain};
@@ -35,9 +37,9 @@ pub use images::{Annotations, ImageFile, ImageSet, image_files};
 pub use inspect::{Inspection, inspect};
 pub use mapped::map_file;
 pub use package::{deliver_target, rereport, reverify};
-pub use single::{bench, evaluate};
 pub use request::Request;
 pub use run::{Event, Mode, Run, Step, StepContext, Taken};
+pub use single::{bench, evaluate};
 pub use steps::evaluate::Evaluation;
 pub use steps::export::{ExportOptions, Exported};
 pub use steps::measure::{Figures, Load, Stages};
@@ -46,7 +48,7 @@ pub use store::{Blob, Store, clean};
 pub use subject::Subject;
 
 use steps::{ACQUIRE, DELIVER, EVALUATE, EXPORT, MEASURE, REPORT, VERIFY};
-use steps::{acquire, deliver, measure, report, verify};
+use steps::{acquire, report};
 
 /// What an import made.
 #[derive(Debug)]
@@ -78,7 +80,7 @@ pub fn package_name(request: &Request) -> Result<PackageName, Error> {
 pub fn import(request: &Request, hub: &hub::Config, run: &Run<'_>) -> Result<Imported, Error> {
     let name = package_name(request)?;
     let started = Instant::now();
-    let acquired = acquire::acquire(&request.source, &request.acquire, hub, run)?;
+    let acquired = acquire::acquire(&request.source, &request.variant, hub, run)?;
     let acquired = run.observed(ACQUIRE, started.elapsed(), acquired)?;
     let exported = run.step(EXPORT, &(&acquired, &request.export), |context| {
         steps::export::export(&acquired, &request.export, context)

@@ -41,9 +41,14 @@ impl models::Files for MappedFiles {
     }
 
     fn read(&self, name: &str) -> Result<Bytes, models::Error> {
-        let missing = |reason: String| models::Error::File { file: name.to_owned(), reason };
-        let (_, path) =
-            self.files.iter().find(|(known, _)| known == name).ok_or_else(|| missing("is not there".into()))?;
-        map_file(path).map_err(|error| missing(crate::error::chain(&error)))
+        let file = self.files.iter().find(|(known, _)| known == name);
+        let (_, path) = file.ok_or_else(|| models::Error::MissingFile { file: name.to_owned() })?;
+        map_file(path).map_err(|error| {
+            let cause = match error {
+                Error::Io { source, .. } => source,
+                other => std::io::Error::other(other),
+            };
+            models::Error::Read { file: name.to_owned(), cause }
+        })
     }
 }

@@ -25,8 +25,8 @@ impl<'d> Network<'d> {
         backend: &str,
         threads: Option<usize>,
     ) -> Result<Self, Error> {
-        let session =
-            runtime::backend(backend)?.load(OnnxSource::File(onnx), &LoadOptions { threads, ..LoadOptions::default() })?;
+        let session = runtime::backend(backend)?
+            .load(OnnxSource::File(onnx), &LoadOptions { threads, ..LoadOptions::default() })?;
         Ok(Self { detector, session })
     }
 
@@ -36,9 +36,10 @@ impl<'d> Network<'d> {
     }
 
     /// Output tensors of a preprocessed batch.
-    pub(crate) fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Outputs, Error> {
-        let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-        Ok(self.session.run(&inputs)?)
+    pub(crate) fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Outputs, runtime::Error> {
+        let inputs: Vec<(&str, &Tensor)> =
+            inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        self.session.run(&inputs)
     }
 
     /// Detections of each row of a run's outputs.
@@ -52,7 +53,11 @@ impl<'d> Network<'d> {
     }
 
     /// Detections of each image, run as one batch.
-    pub(crate) fn detect(&mut self, images: &[Image], thresholds: &Thresholds) -> Result<Vec<Detections>, Error> {
+    pub(crate) fn detect(
+        &mut self,
+        images: &[Image],
+        thresholds: &Thresholds,
+    ) -> Result<Vec<Detections>, Error> {
         let prepared = self.inputs(images)?;
         let outputs = self.run(&prepared.inputs)?;
         self.decode(&outputs, &prepared.geometries, thresholds)
@@ -64,7 +69,8 @@ pub(crate) fn stacked(rows: &[&[(String, Tensor)]]) -> Result<Outputs, Error> {
     let Some(first) = rows.first() else { return Ok(Vec::new()) };
     (0..first.len())
         .map(|at| {
-            let tensors: Vec<&Tensor> = rows.iter().filter_map(|row| row.get(at)).map(|(_, tensor)| tensor).collect();
+            let tensors: Vec<&Tensor> =
+                rows.iter().filter_map(|row| row.get(at)).map(|(_, tensor)| tensor).collect();
             Ok((first[at].0.clone(), Tensor::stack(&tensors)?))
         })
         .collect()

@@ -29,7 +29,8 @@ pub(crate) fn write(
 ) -> Result<(), Error> {
     let mut files = delivered;
     files.extend(reports);
-    for (path, text) in [(paths::MANIFEST, manifest.to_json()), (paths::MEASUREMENTS, measurements.to_json())] {
+    for (path, text) in [(paths::MANIFEST, manifest.to_json()), (paths::MEASUREMENTS, measurements.to_json())]
+    {
         files.push(PackageFile { path: path.to_owned(), blob: store.put(text.as_bytes())? });
     }
     place::place(store, &files, name.as_str(), folder)

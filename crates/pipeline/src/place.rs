@@ -35,8 +35,11 @@ pub(crate) fn keep(
         }
     }
     for (path, original) in aliases {
-        let blob = known.iter().chain(&files).find(|file| file.path == original).map(|file| file.blob.clone());
-        let blob = blob.ok_or_else(|| Error::Options(format!("`{path}` is the same as `{original}`, which is not there")))?;
+        let blob =
+            known.iter().chain(&files).find(|file| file.path == original).map(|file| file.blob.clone());
+        let blob = blob.ok_or_else(|| {
+            Error::Options(format!("`{path}` is the same as `{original}`, which is not there"))
+        })?;
         files.push(PackageFile { path, blob });
     }
     Ok(files)
@@ -58,7 +61,8 @@ pub(crate) fn place(store: &Store, files: &[PackageFile], name: &str, place: &Pa
     let _ = fs::remove_dir_all(&folder);
     result?;
     let written: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
-    let list = serde_json::to_vec(&written).map_err(|source| Error::Record { what: "file list".into(), source })?;
+    let list =
+        serde_json::to_vec(&written).map_err(|source| Error::Record { what: "file list".into(), source })?;
     store.write_whole(&list_path(store, name), &list)
 }
 
@@ -80,7 +84,13 @@ fn build(store: &Store, files: &[PackageFile], folder: &Path) -> Result<(), Erro
 
 /// Moves files that no import wrote from the older package into the new one, as links, so that the older one stays
 /// whole until it is replaced.
-fn take_over(store: &Store, files: &[PackageFile], name: &str, older: &Path, folder: &Path) -> Result<(), Error> {
+fn take_over(
+    store: &Store,
+    files: &[PackageFile],
+    name: &str,
+    older: &Path,
+    folder: &Path,
+) -> Result<(), Error> {
     let list = fs::read(list_path(store, name)).ok();
     let Some(written) = list.and_then(|list| serde_json::from_slice::<BTreeSet<String>>(&list).ok()) else {
         return Ok(());
@@ -136,7 +146,10 @@ mod tests {
     fn a_package_is_replaced_whole_and_keeps_what_was_added() {
         let out = tempfile::tempdir().unwrap();
         let store = Store::open(out.path()).unwrap();
-        let file = |path: &str, text: &str| PackageFile { path: path.into(), blob: store.put(text.as_bytes()).unwrap() };
+        let file = |path: &str, text: &str| PackageFile {
+            path: path.into(),
+            blob: store.put(text.as_bytes()).unwrap(),
+        };
         let target = out.path().join("p");
         place(&store, &[file("manifest.json", "1"), file("a/b.txt", "old")], "p", &target).unwrap();
         fs::write(target.join("a/engine"), "built since").unwrap();

@@ -13,8 +13,8 @@ use crate::steps::verify::Bounds;
 pub struct Request {
     /// Where the model is.
     pub source: hub::Source,
-    /// What to take from there and how.
-    pub acquire: hub::AcquireOptions,
+    /// Which of several ONNX files to take.
+    pub variant: hub::VariantPreference,
     /// The package's name; `None` for the source's own.
     pub name: Option<PackageName>,
     /// The folder that packages go to.

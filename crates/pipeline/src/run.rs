@@ -169,14 +169,16 @@ impl<'a> Run<'a> {
         }
         let input = serde_json::to_value(input)
             .map_err(|source| Error::Record { what: step.name.to_owned(), source })?;
-        let because = self.store.last_input(&self.package, step.name).map(|before| difference(&before, &input));
+        let because =
+            self.store.last_input(&self.package, step.name).map(|before| difference(&before, &input));
         if self.mode == Mode::Plan {
             self.tell(Event::Planned { step: step.name, reuse: false, because });
             return Err(Error::Planned { step: step.name });
         }
         self.tell(Event::Started { step: step.name, because });
         let started = Instant::now();
-        let context = StepContext { step, run: self, blobs: RefCell::default(), warnings: RefCell::default() };
+        let context =
+            StepContext { step, run: self, blobs: RefCell::default(), warnings: RefCell::default() };
         let output = work(&context)?;
         let elapsed = started.elapsed();
         let (blobs, warnings) = (context.blobs.take(), context.warnings.take());
@@ -200,7 +202,8 @@ impl<'a> Run<'a> {
         }
         let input = serde_json::to_value(&output)
             .map_err(|source| Error::Record { what: step.name.to_owned(), source })?;
-        let because = self.store.last_input(&self.package, step.name).map(|before| difference(&before, &input));
+        let because =
+            self.store.last_input(&self.package, step.name).map(|before| difference(&before, &input));
         if self.mode == Mode::Plan {
             self.tell(Event::Planned { step: step.name, reuse: false, because });
             return Ok(output);
@@ -301,7 +304,9 @@ fn difference(before: &Value, now: &Value) -> String {
             (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
                 (0..a.len()).find_map(|at| first(&format!("{path}[{at}]"), &a[at], &b[at]))
             }
-            (Value::Array(a), Value::Array(b)) => Some(format!("{path} had {} entries, has {}", a.len(), b.len())),
+            (Value::Array(a), Value::Array(b)) => {
+                Some(format!("{path} had {} entries, has {}", a.len(), b.len()))
+            }
             (a, b) if a == b => None,
             (a, b) => Some(format!("{path} was {}, is {}", short(a), short(b))),
         }
@@ -312,7 +317,11 @@ fn difference(before: &Value, now: &Value) -> String {
 /// A value short enough for a line.
 fn short(value: &Value) -> String {
     let text = value.to_string();
-    if text.chars().count() <= 24 { text } else { format!("{}…", text.chars().take(20).collect::<String>()) }
+    if text.chars().count() <= 24 {
+        text
+    } else {
+        format!("{}…", text.chars().take(20).collect::<String>())
+    }
 }
 
 #[cfg(test)]

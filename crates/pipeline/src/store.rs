@@ -58,7 +58,8 @@ impl Store {
             create_dir(&root.join(folder))?;
         }
         let lock_path = root.join("lock");
-        let lock = fs::File::create(&lock_path).map_err(|source| Error::Io { path: lock_path.clone(), source })?;
+        let lock =
+            fs::File::create(&lock_path).map_err(|source| Error::Io { path: lock_path.clone(), source })?;
         lock.lock().map_err(|source| Error::Io { path: lock_path, source })?;
         let store = Self { root, _lock: Some(lock) };
         // Whoever wrote these holds the lock no more: they are what a killed run left.
@@ -98,7 +99,8 @@ impl Store {
     ) -> Result<Blob, Error> {
         let (file, temporary) = self.temporary()?;
         let at = |source| Error::Io { path: temporary.clone(), source };
-        let mut out = Hashing { inner: BufWriter::with_capacity(1 << 20, file), hash: Sha256::new(), bytes: 0 };
+        let mut out =
+            Hashing { inner: BufWriter::with_capacity(1 << 20, file), hash: Sha256::new(), bytes: 0 };
         let written = write(&mut out).map_err(|error| match error {
             WriteError::Io(source) => at(source),
             WriteError::Graph(error) => graph_write_error(error, &temporary),
@@ -193,7 +195,8 @@ pub fn clean(out: &Path, dry_run: bool) -> Result<(PathBuf, u64), Error> {
     if !root.is_dir() {
         return Ok((root, 0));
     }
-    let bytes = files_below(&root)?.iter().filter_map(|path| fs::metadata(path).ok()).map(|meta| meta.len()).sum();
+    let bytes =
+        files_below(&root)?.iter().filter_map(|path| fs::metadata(path).ok()).map(|meta| meta.len()).sum();
     if !dry_run {
         let _held = Store::open(out)?;
         fs::remove_dir_all(&root).map_err(|source| Error::Io { path: root.clone(), source })?;

@@ -17,8 +17,6 @@ pub struct Subject {
     pub onnx: PathBuf,
     /// The description.
     pub detector: Detector,
-    /// Doubts about the description.
-    pub warnings: Vec<String>,
 }
 
 impl Subject {
@@ -31,18 +29,19 @@ impl Subject {
     fn of_package(folder: &Path) -> Result<Self, Error> {
         let manifest = read_manifest(folder)?;
         let onnx = folder.join(paths::model(&manifest.name, Precision::Fp32));
-        Ok(Self { name: manifest.name.to_string(), onnx, detector: manifest.detector, warnings: Vec::new() })
+        Ok(Self { name: manifest.name.to_string(), onnx, detector: manifest.detector })
     }
 
     fn of_file(path: &Path, options: &ExportOptions) -> Result<Self, Error> {
-        if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) && path.exists() {
+        if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) && path.exists()
+        {
             return Err(Error::NotAModel { path: path.to_owned() });
         }
         let model = graph::onnx::read_structure(map_file(path)?)?;
         let beside = files_beside(path)?;
-        let imported = models::import_onnx(&model, &MappedFiles::new(beside), &options.for_onnx())?;
+        let detector = models::import_onnx(&model, &MappedFiles::new(beside), &options.for_onnx()?)?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Self { name, onnx: path.to_owned(), detector: imported.detector, warnings: imported.warnings })
+        Ok(Self { name, onnx: path.to_owned(), detector })
     }
 }
 

@@ -45,13 +45,13 @@ pub(crate) struct Args {
 
 #[derive(Serialize)]
 struct Table {
-    machine: runtime::Machine,
+    machine: pipeline::runtime::Machine,
     #[serde(flatten)]
     figures: Figures,
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
-    let subject = open(&args.model, &args.describe, output)?;
+    let subject = open(&args.model, &args.describe)?;
     let images = match &args.images {
         Some(folder) => ImageSet::of_folder(folder)?,
         None => ImageSet::built_in(),
@@ -64,22 +64,34 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
         threads: args.threads,
     };
     let progress = Progress::new(output);
-    let figures = pipeline::bench(&subject, &images, &load, &args.backend, &|event: Event<'_>| progress.show(&event));
+    let figures =
+        pipeline::bench(&subject, &images, &load, &args.backend, &|event: Event<'_>| progress.show(&event));
     progress.clear();
-    output.result(&Table { machine: runtime::Machine::detect(), figures: figures? })?;
+    output.result(&Table { machine: pipeline::runtime::Machine::detect(), figures: figures? })?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let figures = &self.figures;
-        writeln!(f, "{} {} on {}, loaded in {:.0} ms", figures.backend, figures.version, figures.device, figures.load_ms)?;
+        writeln!(
+            f,
+            "{} {} on {}, loaded in {:.0} ms",
+            figures.backend, figures.version, figures.device, figures.load_ms
+        )?;
         writeln!(f, "batch  images/s    min ms   mean ms    p50 ms    p90 ms    p99 ms  runs")?;
         for l in &figures.batches {
             writeln!(
                 f,
                 "{:>5} {:>9.1} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>5}",
-                l.protocol.batch, l.throughput, l.min_ms, l.mean_ms, l.p50_ms, l.p90_ms, l.p99_ms, l.protocol.count
+                l.protocol.batch,
+                l.throughput,
+                l.min_ms,
+                l.mean_ms,
+                l.p50_ms,
+                l.p90_ms,
+                l.p99_ms,
+                l.protocol.count
             )?;
         }
         let image = figures.image;

@@ -19,7 +19,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
     let names = args.target.clone().unwrap_or_else(|| {
-        deploy::targets::targets().iter().map(|target| target.name().to_owned()).collect()
+        pipeline::deploy::targets::targets().iter().map(|target| target.name().to_owned()).collect()
     });
     let mut files = Vec::new();
     for name in names {

@@ -43,7 +43,7 @@ pub(crate) struct Args {
 struct Table(Vec<FoundImage>);
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
-    let subject = open(&args.model, &args.describe, output)?;
+    let subject = open(&args.model, &args.describe)?;
     let images = image_files(&args.images)?;
     let looking = Looking {
         backend: args.backend.clone(),
@@ -74,7 +74,11 @@ impl fmt::Display for Table {
             let widest = image.detections.iter().map(|found| found.label.chars().count()).max().unwrap_or(0);
             for found in &image.detections {
                 let [x1, y1, x2, y2] = found.bbox;
-                writeln!(f, "  {:<widest$}  {:.3}  {x1:7.1} {y1:7.1} {x2:7.1} {y2:7.1}", found.label, found.score)?;
+                writeln!(
+                    f,
+                    "  {:<widest$}  {:.3}  {x1:7.1} {y1:7.1} {x2:7.1} {y2:7.1}",
+                    found.label, found.score
+                )?;
             }
             if image.detections.is_empty() {
                 writeln!(f, "  nothing found")?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use deploy::PackageName;
+use pipeline::deploy::PackageName;
 use pipeline::{Mode, Run, Store};
 use serde::Serialize;
 
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     name: Option<PackageName>,
     /// Which ONNX file of a repository: fp32, fp16, int8, quantized …, `seeds` (fp16 first), or a file name
     #[arg(long, value_name = "VARIANT", help_heading = "Export", default_value = "default")]
-    variant: hub::VariantPreference,
+    variant: pipeline::hub::VariantPreference,
     #[command(flatten)]
     export: ExportArgs,
 }
@@ -37,8 +37,8 @@ struct Summary(pipeline::ExportedFile);
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let hub = hub_config()?;
-    let source = hub::Source::resolve(&args.source, &hub.endpoint).map_err(pipeline::Error::from)?;
-    let choice = hub::AcquireOptions { variant: args.variant, ..hub::AcquireOptions::default() };
+    let source =
+        pipeline::hub::Source::resolve(&args.source, &hub.endpoint).map_err(pipeline::Error::from)?;
     let name = match args.name {
         Some(name) => name,
         None => source.name().parse().map_err(pipeline::Error::from)?,
@@ -46,7 +46,8 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let progress = Progress::new(output);
     let report = |event: pipeline::Event<'_>| progress.show(&event);
     let run = Run::new(Store::open_to_look(&args.out), name.as_str(), Mode::Execute, &report);
-    let exported = pipeline::export(&source, &choice, &args.export.options()?, &name, &args.out, &hub, &run)?;
+    let exported =
+        pipeline::export(&source, &args.variant, &args.export.options()?, &name, &args.out, &hub, &run)?;
     for warning in &exported.warnings {
         output.warn(warning);
     }
@@ -58,14 +59,25 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = &self.0;
         writeln!(f, "{}", file.path.display())?;
-        writeln!(f, "  opset {}, {} nodes, {:.1} M parameters", file.opset, file.nodes, file.parameters as f64 / 1e6)?;
+        writeln!(
+            f,
+            "  opset {}, {} nodes, {:.1} M parameters",
+            file.opset,
+            file.nodes,
+            file.parameters as f64 / 1e6
+        )?;
         for (word, values) in [("input", &file.inputs), ("output", &file.outputs)] {
             for value in values {
                 writeln!(f, "  {word:<7} {value}")?;
             }
         }
         if !file.ignored.is_empty() {
-            writeln!(f, "  {} tensors of the checkpoint are not needed: {}", file.ignored.len(), file.ignored.join(", "))?;
+            writeln!(
+                f,
+                "  {} tensors of the checkpoint are not needed: {}",
+                file.ignored.len(),
+                file.ignored.join(", ")
+            )?;
         }
         Ok(())
     }

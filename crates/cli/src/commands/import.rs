@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use deploy::{Manifest, Measurements, PackageName, Verdict};
+use pipeline::deploy::{Manifest, Measurements, PackageName, Verdict};
 use pipeline::{Bounds, Error, Imported, Load, Mode, Request, Run, Store};
 use serde::Serialize;
 
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     limit: Option<u32>,
     /// Which ONNX file of a repository: fp32, fp16, int8, quantized …, `seeds` (fp16 first), or a file name
     #[arg(long, value_name = "VARIANT", help_heading = "Export", default_value = "default")]
-    variant: hub::VariantPreference,
+    variant: pipeline::hub::VariantPreference,
     #[command(flatten)]
     export: ExportArgs,
     /// Where it is deployed to; several with commas [default: everywhere]
@@ -84,11 +84,11 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     Ok(exit_code::passed(passed))
 }
 
-fn request(args: Args, hub: &hub::Config) -> Result<Request, Error> {
+fn request(args: Args, hub: &pipeline::hub::Config) -> Result<Request, Error> {
     let command_line = command_line();
     Ok(Request {
-        source: hub::Source::resolve(&args.source, &hub.endpoint)?,
-        acquire: hub::AcquireOptions { variant: args.variant, ..hub::AcquireOptions::default() },
+        source: pipeline::hub::Source::resolve(&args.source, &hub.endpoint)?,
+        variant: args.variant,
         name: args.name,
         out: args.out,
         export: args.export.options()?,
@@ -107,7 +107,8 @@ fn request(args: Args, hub: &hub::Config) -> Result<Request, Error> {
 /// The command line as it can be pasted into a shell.
 fn command_line() -> String {
     let quoted = |word: String| {
-        let plain = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c));
+        let plain =
+            !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c));
         if plain { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
     };
     let words = std::env::args_os().skip(1).map(|word| quoted(word.to_string_lossy().into_owned()));
@@ -152,4 +153,3 @@ impl fmt::Display for Summary {
         writeln!(f, "report      {}", self.package.join("reports/benchmark_report.html").display())
     }
 }
-

@@ -1,7 +1,13 @@
 //! `sightline inspect`: what is this file?
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use pipeline::Inspection;
+use pipeline::graph::{CalibrationCache, Facts, Plan, ValueInfo};
+use pipeline::models::CheckpointFacts;
+use serde::Serialize;
 
 use crate::Failure;
 use crate::output::Output;
@@ -13,7 +19,127 @@ pub(crate) struct Args {
     file: PathBuf,
 }
 
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shown(Inspection);
+
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
-    output.result(&pipeline::inspect(&args.file)?)?;
+    output.result(&Shown(pipeline::inspect(&args.file)?))?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Inspection::Onnx(facts) => onnx(f, facts),
+            Inspection::Checkpoint(facts) => checkpoint(f, facts),
+            Inspection::EnginePlan(plan) => engine_plan(f, plan),
+            Inspection::CalibrationCache(cache) => calibration_cache(f, cache),
+        }
+    }
+}
+
+fn onnx(f: &mut fmt::Formatter<'_>, facts: &Facts) -> fmt::Result {
+    writeln!(f, "ONNX        opset {}, IR {}", facts.opset, facts.ir_version)?;
+    for (domain, version) in facts.opsets.iter().filter(|(domain, _)| !domain.is_empty()) {
+        writeln!(f, "            {domain} {version}")?;
+    }
+    writeln!(f, "producer    {} {}", facts.producer, facts.producer_version)?;
+    values(f, "inputs", &facts.inputs)?;
+    values(f, "outputs", &facts.outputs)?;
+    writeln!(f, "parameters  {} ({:.1} MB)", millions(facts.parameters), facts.parameter_bytes as f64 / 1e6)?;
+    match facts.flops {
+        Some(flops) => writeln!(f, "FLOPs       {:.2} G for one image", flops as f64 / 1e9)?,
+        None => {
+            writeln!(f, "FLOPs       not known: {} nodes have no known shape", facts.flops_unknown_nodes)?
+        }
+    }
+    for share in &facts.precisions {
+        let flops =
+            share.flops_share.map(|share| format!(", {:.1} % of FLOPs", share * 100.0)).unwrap_or_default();
+        writeln!(
+            f,
+            "precision   {}: {:.1} % of parameters{flops}",
+            share.dtype,
+            share.parameter_share * 100.0
+        )?;
+    }
+    writeln!(f, "nodes       {}", facts.nodes)?;
+    for row in facts.operators.chunks(4) {
+        let cells: Vec<String> =
+            row.iter().map(|entry| format!("{:>5} {:<22}", entry.count, entry.operator)).collect();
+        writeln!(f, "  {}", cells.join("").trim_end())?;
+    }
+    for (key, value) in &facts.metadata {
+        writeln!(f, "metadata    {key}: {}", one_line(value))?;
+    }
+    for warning in &facts.warnings {
+        writeln!(f, "warning     {}", warning.message)?;
+    }
+    Ok(())
+}
+
+fn values(f: &mut fmt::Formatter<'_>, title: &str, values: &[ValueInfo]) -> fmt::Result {
+    for (place, value) in values.iter().enumerate() {
+        writeln!(f, "{:<11} {value}", if place == 0 { title } else { "" })?;
+    }
+    Ok(())
+}
+
+fn checkpoint(f: &mut fmt::Formatter<'_>, facts: &CheckpointFacts) -> fmt::Result {
+    writeln!(
+        f,
+        "checkpoint  {} tensors, {} parameters, {:.1} MB",
+        facts.tensors.len(),
+        millions(facts.parameters),
+        facts.bytes as f64 / 1e6
+    )?;
+    for (key, value) in &facts.metadata {
+        writeln!(f, "metadata    {key}: {}", one_line(value))?;
+    }
+    for tensor in &facts.tensors {
+        writeln!(f, "  {:<8} {:<20} {}", tensor.dtype, format!("{:?}", tensor.shape), tensor.name)?;
+    }
+    Ok(())
+}
+
+fn engine_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
+    writeln!(f, "engine      TensorRT {}, {:.1} MB", plan.version, plan.bytes as f64 / 1e6)?;
+    if let Some(prefix) = &plan.ultralytics {
+        writeln!(
+            f,
+            "prefix      {} bytes of Ultralytics' JSON stand before the plan: TensorRT's own tools cannot read this file",
+            plan.offset
+        )?;
+        writeln!(f, "            {}", one_line(&prefix.to_string()))?;
+    }
+    Ok(())
+}
+
+fn calibration_cache(f: &mut fmt::Formatter<'_>, cache: &CalibrationCache) -> fmt::Result {
+    writeln!(
+        f,
+        "calibration cache of TensorRT {}, {}, {} entries",
+        cache.tensorrt_version(),
+        cache.algorithm,
+        cache.entries.len()
+    )?;
+    for entry in &cache.entries {
+        writeln!(f, "  {:<12} {}", entry.scale, entry.name)?;
+    }
+    Ok(())
+}
+
+fn millions(count: u64) -> String {
+    if count < 100_000 { count.to_string() } else { format!("{:.2} M", count as f64 / 1e6) }
+}
+
+/// Text on one line, cut where it is long.
+fn one_line(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.chars().count() <= 100 {
+        text
+    } else {
+        format!("{}…", text.chars().take(99).collect::<String>())
+    }
 }

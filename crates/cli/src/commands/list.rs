@@ -33,16 +33,16 @@ struct Target {
 }
 
 pub(crate) fn run(output: &Output) -> Result<ExitCode, Failure> {
-    let backends = runtime::BACKENDS.iter().map(|backend| Backend {
+    let backends = pipeline::runtime::BACKENDS.iter().map(|backend| Backend {
         name: backend.name(),
         state: match backend.probe() {
             Ok(probe) => format!("{} on {}", probe.version, probe.device),
             Err(error) => format!("not usable here: {error}"),
         },
     });
-    let targets = deploy::targets::targets().iter();
+    let targets = pipeline::deploy::targets::targets().iter();
     output.result(&Tables {
-        architectures: models::architectures().iter().map(ToString::to_string).collect(),
+        architectures: pipeline::models::architectures().iter().map(ToString::to_string).collect(),
         backends: backends.collect(),
         targets: targets.map(|target| Target { name: target.name(), about: target.about() }).collect(),
     })?;

@@ -1,12 +1,13 @@
 //! Arguments that several commands take.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
+use pipeline::models::HeadKind;
 use pipeline::{Error, ExportOptions, Subject};
 
 use crate::args::Size;
 use crate::env;
-use crate::output::Output;
 
 /// How a source becomes a graph.
 #[derive(Debug, clap::Args)]
@@ -28,11 +29,14 @@ pub(crate) struct DescribeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Description")]
     pub(crate) labels: Option<PathBuf>,
     /// How output tensors become boxes, when it cannot be derived
-    #[arg(long, value_name = "HEAD", help_heading = "Description")]
+    #[arg(long, value_name = "HEAD", help_heading = "Description", value_parser = PossibleValuesParser::new(HeadKind::names()))]
     pub(crate) head: Option<String>,
-    /// How an image is made to fit: stretch, letterbox or shortest-edge, when it cannot be derived
-    #[arg(long, value_name = "POLICY", help_heading = "Description")]
+    /// How an image is made to fit, when it cannot be derived
+    #[arg(long, value_name = "POLICY", help_heading = "Description", value_parser = ["stretch", "letterbox"])]
     pub(crate) resize: Option<String>,
+    /// How bytes become numbers, when it cannot be derived
+    #[arg(long, value_name = "WAY", help_heading = "Description", value_parser = ["none", "unit", "imagenet"])]
+    pub(crate) normalize: Option<String>,
 }
 
 impl ExportArgs {
@@ -52,21 +56,18 @@ impl DescribeArgs {
             labels: labels.map(|text| text.lines().map(|line| line.trim().to_owned()).collect()),
             head: self.head.clone(),
             resize: self.resize.clone(),
+            normalize: self.normalize.clone(),
             ..ExportOptions::default()
         })
     }
 }
 
-/// Opens a MODEL and tells the doubts about it.
-pub(crate) fn open(model: &std::path::Path, describe: &DescribeArgs, output: &Output) -> Result<Subject, Error> {
-    let subject = Subject::open(model, &describe.options()?)?;
-    for warning in &subject.warnings {
-        output.warn(warning);
-    }
-    Ok(subject)
+/// Opens a MODEL.
+pub(crate) fn open(model: &Path, describe: &DescribeArgs) -> Result<Subject, Error> {
+    Subject::open(model, &describe.options()?)
 }
 
 /// The hub's configuration from the environment.
-pub(crate) fn hub_config() -> Result<hub::Config, Error> {
-    Ok(hub::Config::from_lookup(env::lookup)?)
+pub(crate) fn hub_config() -> Result<pipeline::hub::Config, Error> {
+    Ok(pipeline::hub::Config::from_lookup(env::lookup)?)
 }

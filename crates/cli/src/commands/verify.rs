@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use deploy::{Bound, Check, Verdict};
+use pipeline::deploy::{Bound, Check, Verdict};
 use pipeline::{Bounds, Event, ImageSet};
 use serde::Serialize;
 
@@ -87,5 +87,9 @@ impl fmt::Display for Certificate {
 
 /// Small numbers as powers of ten, counts as they are.
 fn number(value: f64) -> String {
-    if value == 0.0 || value.abs() >= 0.001 { format!("{value}").chars().take(8).collect() } else { format!("{value:.1e}") }
+    if value == 0.0 || value.abs() >= 0.001 {
+        format!("{value}").chars().take(8).collect()
+    } else {
+        format!("{value:.1e}")
+    }
 }

@@ -5,15 +5,15 @@ use std::path::Path;
 use deploy::report::Sample;
 use deploy::targets::{Deployment, target};
 use deploy::{FileTree, PackageName, Precision, config_files, paths};
-use detect::{CocoDataset, Detector, Drawing, Thresholds, draw, encode_jpeg};
+use detect::{Detector, Thresholds, draw, encode_jpeg};
 use serde::{Deserialize, Serialize};
 
-use crate::images::{ImageSet, file_stem};
+use crate::Error;
+use crate::images::{Annotations, ImageSet, file_stem};
 use crate::network::Network;
 use crate::place::{PackageFile, keep};
 use crate::run::StepContext;
 use crate::store::Blob;
-use crate::Error;
 
 /// Quality of the sample images: no visible loss, a tenth of the bytes of a PNG.
 pub(crate) const JPEG_QUALITY: u8 = 90;
@@ -35,7 +35,7 @@ pub(crate) struct Delivery<'a> {
     /// Images that become samples.
     pub(crate) images: &'a ImageSet,
     /// Annotations of these images, where there are any.
-    pub(crate) annotations: Option<&'a CocoDataset>,
+    pub(crate) annotations: Option<&'a Annotations>,
 }
 
 /// Renders everything.
@@ -65,13 +65,13 @@ fn samples(
     let images = &delivery.images.images;
     for (done, file) in images.iter().enumerate() {
         context.progress("samples", done as u64, images.len() as u64);
-        let mut image = file.decode()?;
+        let image = file.decode()?;
         let found = network.detect(std::slice::from_ref(&image), &thresholds)?.pop().unwrap_or_default();
-        draw(&mut image, &found, &delivery.detector.labels, &Drawing::default())?;
+        let drawn = draw(&image, &found, &delivery.detector.labels);
         let stem = file_stem(&file.name);
         let path = format!("{}/{stem}.jpg", paths::SAMPLES);
-        tree.add(&path, encode_jpeg(&image, JPEG_QUALITY)?)?;
-        let objects = delivery.annotations.and_then(|dataset| dataset.object_count(&file.name));
+        tree.add(&path, encode_jpeg(&drawn, JPEG_QUALITY)?)?;
+        let objects = delivery.annotations.and_then(|annotations| annotations.object_count(&file.name));
         samples.push(Sample { path, image: file.name.clone(), detections: found.len() as u64, objects });
     }
     context.progress("samples", images.len() as u64, images.len() as u64);

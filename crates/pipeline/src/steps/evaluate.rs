@@ -1,15 +1,16 @@
 //! Scores a model on annotated images, as COCO does.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use detect::metrics::{CocoEvaluation, evaluate as coco_scores};
+use detect::dataset::CategoryMap;
+use detect::metrics::{self, evaluate as coco_scores};
 use detect::{Detections, Detector, Thresholds};
 use serde::{Deserialize, Serialize};
 
 use crate::images::{Annotations, ImageSet};
 use crate::network::Network;
 use crate::{Digest, Error};
-
 
 /// Scores, and what they were taken on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ pub struct Evaluation {
     pub sha256: Digest,
     /// The scores.
     #[serde(flatten)]
-    pub scores: CocoEvaluation,
+    pub scores: metrics::Evaluation,
 }
 
 /// Runs the model over every image of the annotations and scores what it finds.
@@ -36,13 +37,16 @@ pub(crate) fn evaluate(
 ) -> Result<Evaluation, Error> {
     let mut network = Network::load(onnx, detector, backend, None)?;
     let thresholds = Thresholds::for_evaluation(&detector.head);
-    let mut found: Vec<Detections> = Vec::with_capacity(images.images.len());
-    for (done, image) in images.images.iter().enumerate() {
+    let dataset = &annotations.dataset;
+    let categories = CategoryMap::new(&detector.labels, dataset)?;
+    let mut found: BTreeMap<u64, Detections> = BTreeMap::new();
+    for (done, (image, record)) in images.images.iter().zip(&dataset.images).enumerate() {
         progress(done as u64, images.images.len() as u64);
-        found.extend(network.detect(&[image.decode()?], &thresholds)?);
+        let detections = network.detect(&[image.decode()?], &thresholds)?.pop().unwrap_or_default();
+        found.insert(record.id, detections);
     }
     progress(images.images.len() as u64, images.images.len() as u64);
-    let scores = coco_scores(&annotations.dataset, &detector.labels, &found)?;
+    let scores = coco_scores(dataset, &categories, &detector.labels, &found)?;
     Ok(Evaluation {
         backend: backend.to_owned(),
         annotations: annotations.name.clone(),

@@ -3,15 +3,15 @@
 //! Two graphs are made: the one that is delivered, and the source-exact one that verification compares it with.
 
 use deploy::Precision;
-use detect::Detector;
+use detect::{Detector, Labels, Resize};
 use graph::{DataType, ValueInfo};
 use serde::{Deserialize, Serialize};
 
 use super::acquire::Acquired;
+use crate::Error;
 use crate::mapped::{MappedFiles, map_file};
 use crate::run::StepContext;
 use crate::store::Blob;
-use crate::Error;
 
 /// What the caller may set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,8 +24,10 @@ pub struct ExportOptions {
     pub labels: Option<Vec<String>>,
     /// How output tensors become boxes, by the importer's names, when it cannot be derived.
     pub head: Option<String>,
-    /// How an image is made to fit, by the importer's names, when it cannot be derived.
+    /// How an image is made to fit (`stretch`, `letterbox`), when it cannot be derived.
     pub resize: Option<String>,
+    /// How bytes become numbers, by the importer's names, when it cannot be derived.
+    pub normalize: Option<String>,
 }
 
 /// A graph and its description.
@@ -115,13 +117,12 @@ pub(crate) fn make(acquired: &Acquired, options: &ExportOptions, exact: bool) ->
 }
 
 fn export_checkpoint(acquired: &Acquired, options: &ExportOptions, exact: bool) -> Result<Made, Error> {
-    let default = models::ExportOptions::default();
     let options = models::ExportOptions {
-        opset: options.opset.unwrap_or(default.opset),
-        size: options.size,
-        labels: options.labels.clone(),
+        opset: options.opset.unwrap_or(models::ExportOptions::default().opset),
+        size: options.height_and_width(),
+        labels: options.labels()?,
+        resize: options.resize()?,
         exact,
-        ..default
     };
     let exported = models::export(&MappedFiles::new(acquired.places()), &options)?;
     Ok(Made {
@@ -141,12 +142,12 @@ fn import_onnx(acquired: &Acquired, file: &str, options: &ExportOptions, exact: 
         map_file(place).map_err(|error| crate::error::chain(&error))
     })?;
     model.check()?;
-    let imported = models::import_onnx(&model, &MappedFiles::new(acquired.places()), &options.for_onnx())?;
+    let detector = models::import_onnx(&model, &MappedFiles::new(acquired.places()), &options.for_onnx()?)?;
     if !exact {
-        model.metadata.insert(Detector::METADATA_KEY.into(), imported.detector.to_json());
+        model.metadata.insert(Detector::METADATA_KEY.into(), detector.to_json());
     }
     let origin = Origin::Onnx { file: file.to_owned(), producer: model.producer_name.clone() };
-    Ok(Made { model, detector: imported.detector, ignored: Vec::new(), warnings: imported.warnings, origin })
+    Ok(Made { model, detector, ignored: Vec::new(), warnings: Vec::new(), origin })
 }
 
 /// The number format of most of the weights, read from them and not from a name.
@@ -160,17 +161,49 @@ fn precision(graph: &graph::Graph) -> Precision {
         (Precision::Fp16, bytes(&[DataType::F16, DataType::Bf16])),
         (Precision::Int8, bytes(&[DataType::I8, DataType::U8])),
     ];
-    candidates.into_iter().rev().max_by_key(|(_, count)| *count).map_or(Precision::Fp32, |(precision, _)| precision)
+    candidates
+        .into_iter()
+        .rev()
+        .max_by_key(|(_, count)| *count)
+        .map_or(Precision::Fp32, |(precision, _)| precision)
 }
 
 impl ExportOptions {
-    /// What of it describes a graph that someone else exported.
-    pub(crate) fn for_onnx(&self) -> models::OnnxOptions {
-        models::OnnxOptions {
-            labels: self.labels.clone(),
-            size: self.size,
-            head: self.head.clone(),
-            resize: self.resize.clone(),
+    /// The labels, parsed.
+    fn labels(&self) -> Result<Option<Labels>, Error> {
+        let lines = self.labels.as_ref().map(|lines| lines.join("\n"));
+        Ok(lines.as_deref().map(Labels::from_lines).transpose()?)
+    }
+
+    /// The size as the exporters take it.
+    fn height_and_width(&self) -> Option<(u32, u32)> {
+        self.size.map(|(width, height)| (height, width))
+    }
+
+    fn resize(&self) -> Result<Option<Resize>, Error> {
+        match self.resize.as_deref() {
+            None => Ok(None),
+            Some("stretch") => Ok(Some(Resize::Stretch)),
+            // Ultralytics' way: grey 114, the image in the middle.
+            Some("letterbox") => Ok(Some(Resize::Letterbox { fill: 114, centred: true, upscale: true })),
+            Some(other) => Err(Error::Options(format!("`--resize {other}` is none of stretch, letterbox"))),
         }
+    }
+
+    /// What of it describes a graph that someone else exported.
+    pub(crate) fn for_onnx(&self) -> Result<models::ImportOptions, Error> {
+        let bad = |option: &str, reason: String| Error::Options(format!("`{option}`: {reason}"));
+        Ok(models::ImportOptions {
+            labels: self.labels()?,
+            size: self.height_and_width(),
+            head: self.head.as_deref().map(str::parse).transpose().map_err(|reason| bad("--head", reason))?,
+            resize: self.resize()?,
+            normalization: self
+                .normalize
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(|reason| bad("--normalize", reason))?,
+        })
     }
 }

@@ -77,7 +77,8 @@ pub(crate) fn measure(
     let started = Instant::now();
     let mut network = Network::load(onnx, detector, backend, load.threads)?;
     let load_ms = milliseconds(started.elapsed());
-    let first = images.images.first().ok_or_else(|| Error::Options("there is no image to measure with".into()))?;
+    let first =
+        images.images.first().ok_or_else(|| Error::Options("there is no image to measure with".into()))?;
     let one = network.inputs(&[first.decode()?])?.inputs;
 
     let mut sizes = vec![1, load.max_batch.max(1)];
@@ -87,21 +88,8 @@ pub(crate) fn measure(
         progress(done as u64, sizes.len() as u64 + 1);
         let inputs = stacked(&vec![one.as_slice(); *batch])?;
         let sampling = Sampling { warm_up: load.warm_up, count: load.count, at_most: Some(load.at_most) };
-        let mut failure = None;
-        let latency = runtime::measure(sampling, *batch, load.threads, || {
-            network.run(&inputs).map(|_| ()).map_err(|error| match error {
-                Error::Runtime(error) => error,
-                other => {
-                    let text = other.to_string();
-                    failure = Some(other);
-                    runtime::Error::Stopped { reason: text }
-                }
-            })
-        });
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        batches.push(latency?);
+        let latency = runtime::measure(sampling, *batch, load.threads, || network.run(&inputs).map(drop))?;
+        batches.push(latency);
     }
     progress(sizes.len() as u64, sizes.len() as u64 + 1);
     let image = stages(&mut network, detector, load, images)?;
@@ -117,7 +105,12 @@ pub(crate) fn measure(
 }
 
 /// Times each stage of single images, going round the set.
-fn stages(network: &mut Network<'_>, detector: &Detector, load: &Load, images: &ImageSet) -> Result<Stages, Error> {
+fn stages(
+    network: &mut Network<'_>,
+    detector: &Detector,
+    load: &Load,
+    images: &ImageSet,
+) -> Result<Stages, Error> {
     let thresholds = Thresholds::for_head(&detector.head);
     let mut times: [Vec<f64>; 4] = Default::default();
     let started = Instant::now();
@@ -142,7 +135,7 @@ fn stages(network: &mut Network<'_>, detector: &Detector, load: &Load, images: &
     let count = times[0].len();
     let [decode_ms, preprocess_ms, inference_ms, postprocess_ms] = times.map(|mut times| {
         times.sort_by(f64::total_cmp);
-        runtime::percentile(&times, 0.5)
+        runtime::latency::percentile(&times, 0.5)
     });
     Ok(Stages { decode_ms, preprocess_ms, inference_ms, postprocess_ms, count })
 }

@@ -6,9 +6,9 @@ use deploy::report::{Command, PrecisionRecall, ReportData, Sample, render};
 use deploy::{Manifest, Measurements};
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::place::{PackageFile, keep};
 use crate::run::StepContext;
-use crate::Error;
 
 /// Everything that the report says.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -72,7 +72,10 @@ fn order(expected: &[Vec<f32>], found: &[Vec<f32>]) -> Vec<usize> {
 }
 
 fn distance(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |worst, next| if next > worst || next.is_nan() { next } else { worst })
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |worst, next| if next > worst || next.is_nan() { next } else { worst })
 }
 
 fn reordered(tensor: &Tensor, order: &[usize]) -> Result<Tensor, Error> {

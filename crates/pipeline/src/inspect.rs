@@ -1,0 +1,74 @@
+//! `inspect`: what a file is and what is in it, told by its content.
+//!
+//! Files are mapped and only their headers are read, so the size of a model does not matter.
+
+use std::path::Path;
+
+use graph::{CalibrationCache, Facts, Plan};
+use models::{Checkpoint, CheckpointFacts};
+use serde::Serialize;
+
+use crate::Error;
+use crate::mapped::{MappedFiles, map_file};
+
+/// What a file is.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Inspection {
+    /// An ONNX graph.
+    Onnx(Box<Facts>),
+    /// Trained tensors: safetensors or a PyTorch checkpoint.
+    Checkpoint(CheckpointFacts),
+    /// A TensorRT engine.
+    EnginePlan(Plan),
+    /// Ranges for TensorRT's INT8.
+    CalibrationCache(CalibrationCache),
+}
+
+/// Looks at a file.
+///
+/// # Errors
+/// [`Error::UnknownKind`], or what is wrong with a file of a known kind.
+pub fn inspect(path: &Path) -> Result<Inspection, Error> {
+    let bytes = map_file(path)?;
+    if let Ok(plan) = Plan::read(&bytes) {
+        return Ok(Inspection::EnginePlan(plan));
+    }
+    if bytes.starts_with(b"TRT-") {
+        return Ok(Inspection::CalibrationCache(CalibrationCache::read(&bytes)?));
+    }
+    let extension =
+        path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
+    if extension == "onnx" {
+        return Ok(Inspection::Onnx(Box::new(Facts::of(&read_structure(path, bytes)?))));
+    }
+    if ["safetensors", "pt", "pth", "bin", "ckpt"].contains(&extension.as_str())
+        || looks_like_safetensors(&bytes)
+    {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let files = MappedFiles::new([(name.clone(), path.to_owned())]);
+        return Ok(Inspection::Checkpoint(Checkpoint::read_file(&files, &name)?.facts()));
+    }
+    match graph::onnx::read_structure(bytes) {
+        Ok(model) if !model.graph.nodes.is_empty() => Ok(Inspection::Onnx(Box::new(Facts::of(&model)))),
+        _ => Err(Error::UnknownKind { path: path.to_owned() }),
+    }
+}
+
+/// The graph with external data where it is there, without it where it is not: then the facts say so.
+fn read_structure(path: &Path, bytes: bytes::Bytes) -> Result<graph::Model, Error> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let whole = graph::onnx::read(bytes.clone(), &|location| {
+        map_file(&folder.join(location)).map_err(|error| crate::error::chain(&error))
+    });
+    match whole {
+        Err(graph::Error::ExternalData { .. }) => Ok(graph::onnx::read_structure(bytes)?),
+        other => Ok(other?),
+    }
+}
+
+/// A length below the file's, then a JSON object.
+fn looks_like_safetensors(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return false };
+    u64::from_le_bytes(*length) <= rest.len() as u64 && rest.first() == Some(&b'{')
+}
