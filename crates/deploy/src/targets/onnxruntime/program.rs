@@ -70,6 +70,7 @@ pub(super) fn main(name: &PackageName, model: &str, detector: &Detector) -> Stri
             ("SUPPRESS", &suppress),
             ("CLIP", clip),
             ("CORNERS", corners),
+            ("FRAME_OF", if frame.contains("place.") { "place" } else { "_" }),
             ("FRAME", frame),
             ("DECODE", decode.trim_end()),
         ],
@@ -189,12 +190,13 @@ fn to_original(format: BoxFormat) -> (&'static str, &'static str) {
     };
     let frame = match format {
         BoxFormat::CxcywhNormalized | BoxFormat::XyxyNormalized => {
-            "let (dx, dy) = (left * place.per_pixel.0, top * place.per_pixel.1);\n    \
+            "let (dx, dy) = (\n        place.corner.0 as f64 * place.per_pixel.0,\n        place.corner.1 as f64 * place.per_pixel.1,\n    );\n    \
              let (sx, sy) = place.per_unit;\n    \
              [x1 * sx - dx, y1 * sy - dy, x2 * sx - dx, y2 * sy - dy].map(|value| value as f32)"
         }
         BoxFormat::CxcywhPixels | BoxFormat::XyxyPixels => {
-            "let (sx, sy) = place.per_pixel;\n    \
+            "let (left, top) = (place.corner.0 as f64, place.corner.1 as f64);\n    \
+             let (sx, sy) = place.per_pixel;\n    \
              [(x1 - left) * sx, (y1 - top) * sy, (x2 - left) * sx, (y2 - top) * sy].map(|value| value as f32)"
         }
         BoxFormat::XyxyOriginal => "[x1, y1, x2, y2].map(|value| value as f32)",

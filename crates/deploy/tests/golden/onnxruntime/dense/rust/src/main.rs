@@ -3,6 +3,8 @@
 //! Made for dense from its detector.json. ONNX Runtime (1.17 or later) is loaded when the program starts: set
 //! ORT_DYLIB_PATH to libonnxruntime.so, libonnxruntime.dylib or onnxruntime.dll.
 
+#![allow(dead_code, reason = "some parts are for other kinds of detector")]
+
 use std::error::Error;
 
 use fast_image_resize::images::{Image, ImageRef};
@@ -57,7 +59,8 @@ struct Values {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut session = Session::builder()?.commit_from_file(MODEL)?;
+    let environment = ort::init().build()?;
+    let mut session = Session::builder(&environment)?.commit_from_file(MODEL)?;
     for path in std::env::args().skip(1) {
         let image = image::open(&path)?.to_rgb8();
         let place = place(image.width() as usize, image.height() as usize);
@@ -90,7 +93,6 @@ fn place(width: usize, height: usize) -> Place {
         per_pixel: (1.0 / gain, 1.0 / gain),
     }
 }
-
 
 fn tensor(image: &RgbImage, place: &Place) -> Result<Vec<Element>, Box<dyn Error>> {
     let (width, height) = place.size;

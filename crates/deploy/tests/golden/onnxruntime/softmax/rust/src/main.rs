@@ -3,6 +3,8 @@
 //! Made for softmax from its detector.json. ONNX Runtime (1.17 or later) is loaded when the program starts: set
 //! ORT_DYLIB_PATH to libonnxruntime.so, libonnxruntime.dylib or onnxruntime.dll.
 
+#![allow(dead_code, reason = "some parts are for other kinds of detector")]
+
 use std::error::Error;
 
 use fast_image_resize::images::{Image, ImageRef};
@@ -57,7 +59,8 @@ struct Values {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut session = Session::builder()?.commit_from_file(MODEL)?;
+    let environment = ort::init().build()?;
+    let mut session = Session::builder(&environment)?.commit_from_file(MODEL)?;
     for path in std::env::args().skip(1) {
         let image = image::open(&path)?.to_rgb8();
         let place = place(image.width() as usize, image.height() as usize);
@@ -113,7 +116,6 @@ fn rounded((width, height): (usize, usize)) -> (usize, usize) {
     let down = |side: usize| if side > 8 { side - side % 8 } else { side };
     (down(width).max(1), down(height).max(1))
 }
-
 
 fn tensor(image: &RgbImage, place: &Place) -> Result<Vec<Element>, Box<dyn Error>> {
     let (width, height) = place.size;
@@ -177,8 +179,10 @@ fn detections(outputs: &SessionOutputs<'_>, place: &Place) -> Result<Vec<Detecti
 fn to_original([a, b, c, d]: [f32; 4], place: &Place) -> [f32; 4] {
     let corners = [a - c / 2.0, b - d / 2.0, a + c / 2.0, b + d / 2.0];
     let [x1, y1, x2, y2] = corners.map(f64::from);
-    let (left, top) = (place.corner.0 as f64, place.corner.1 as f64);
-    let (dx, dy) = (left * place.per_pixel.0, top * place.per_pixel.1);
+    let (dx, dy) = (
+        place.corner.0 as f64 * place.per_pixel.0,
+        place.corner.1 as f64 * place.per_pixel.1,
+    );
     let (sx, sy) = place.per_unit;
     [x1 * sx - dx, y1 * sy - dy, x2 * sx - dx, y2 * sy - dy].map(|value| value as f32)
 }
