@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "&'static str", try_from = "String")]
 #[allow(missing_docs, reason = "the names are the documentation")]
 pub enum DataType {
     F32,
@@ -101,6 +101,21 @@ impl DataType {
     }
 }
 
+impl From<DataType> for &'static str {
+    fn from(dtype: DataType) -> Self {
+        dtype.name()
+    }
+}
+
+impl TryFrom<String> for DataType {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let row = TABLE.iter().find(|row| row.3 == name);
+        row.map(|row| row.0).ok_or_else(|| format!("`{name}` is no element type"))
+    }
+}
+
 impl std::fmt::Display for DataType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
@@ -117,6 +132,7 @@ mod tests {
             assert_eq!(DataType::from_onnx(*number), Some(*dtype));
             assert_eq!(dtype.to_onnx(), *number, "{name}");
             assert_eq!(dtype.bits().unwrap_or(0), *bits, "{name}");
+            assert_eq!(DataType::try_from((*name).to_owned()), Ok(*dtype));
         }
         assert_eq!(DataType::from_onnx(0), None);
         assert_eq!(DataType::U4.bytes_for(3), Some(2));

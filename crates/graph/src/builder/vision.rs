@@ -79,14 +79,12 @@ impl Builder {
 
     /// The largest value in each window.
     pub fn max_pool(&mut self, x: &Value, pool: Pool) -> Value {
-        self.pool("MaxPool", x, pool, [("ceil_mode", Attribute::Int(i64::from(pool.ceil)))])
+        self.pool("MaxPool", x, pool, [])
     }
 
     /// The mean of each window; padding does not count.
     pub fn average_pool(&mut self, x: &Value, pool: Pool) -> Value {
-        let attributes =
-            [("ceil_mode", Attribute::Int(i64::from(pool.ceil))), ("count_include_pad", Attribute::Int(0))];
-        self.pool("AveragePool", x, pool, attributes)
+        self.pool("AveragePool", x, pool, [("count_include_pad", Attribute::Int(0))])
     }
 
     /// Height and width changed to these sizes, without antialiasing. TensorRT has no cubic interpolation.
@@ -136,14 +134,14 @@ impl Builder {
         attributes: [(&str, Attribute); N],
     ) -> Value {
         let sides = [2, 3].map(|axis: usize| pooled(x.shape.get(axis)?.fixed()?, pool));
-        let ([Some(height), Some(width)], 4) = (sides, x.rank()) else {
+        let ([Some((height, below)), Some((width, right))], 4) = (sides, x.rank()) else {
             return self.mismatch(op, &[x]);
         };
         let shape = vec![x.shape[0].clone(), x.shape[1].clone(), Dim::Fixed(height), Dim::Fixed(width)];
         let value = self.node_of(op, &[x], attributes, x.dtype, shape);
         if let Some(node) = self.graph.nodes.last_mut() {
             node.attributes.insert("kernel_shape".into(), integers(&[pool.kernel; 2]));
-            node.attributes.insert("pads".into(), integers(&[pool.padding; 4]));
+            node.attributes.insert("pads".into(), integers(&[pool.padding, pool.padding, below, right]));
             node.attributes.insert("strides".into(), integers(&[pool.stride; 2]));
         }
         value
@@ -167,19 +165,25 @@ fn convolved(x: &Value, weight: &Value, bias: Option<&Value>, conv: Conv) -> Opt
     if fits { Some([side(0)?, side(1)?]) } else { None }
 }
 
-/// The number of windows along one side, by PyTorch's rule: with `ceil` the last window must start inside.
-fn pooled(size: usize, pool: Pool) -> Option<usize> {
+/// The number of windows along one side, by PyTorch's rule (with `ceil` the last window must start inside), and the
+/// padding at the end that gives as many without `ceil_mode`: runtimes and ONNX's own versions disagree about that.
+fn pooled(size: usize, pool: Pool) -> Option<(usize, usize)> {
     let room = pool.padding.checked_mul(2)?.checked_add(size)?.checked_sub(pool.kernel)?;
-    let reach = if pool.ceil { room.checked_add(pool.stride.checked_sub(1)?)? } else { room };
-    let windows = reach.checked_div(pool.stride)? + 1;
-    let last_starts_outside = pool.ceil && (windows - 1) * pool.stride >= size + pool.padding;
-    Some(if last_starts_outside { windows - 1 } else { windows })
+    if !pool.ceil {
+        return Some((room.checked_div(pool.stride)? + 1, pool.padding));
+    }
+    let most = room.checked_add(pool.stride.checked_sub(1)?)? / pool.stride + 1;
+    let last_starts_outside = (most - 1).checked_mul(pool.stride)? >= size + pool.padding;
+    let windows = if last_starts_outside { most - 1 } else { most };
+    let reach = (windows.checked_sub(1)? * pool.stride).checked_add(pool.kernel)?;
+    Some((windows, reach.saturating_sub(size + pool.padding)))
 }
 
-/// The factor by which `from` pixels become `to`, such that runtimes, which multiply in `float32` and round down, agree.
+/// The factor by which `from` pixels become `to`. Runtimes multiply (some in `float32`, some in `float64`) and round
+/// down: the factor is never below the true ratio.
 fn scale(from: usize, to: usize) -> f32 {
     let mut scale = to as f32 / from as f32;
-    while ((from as f32 * scale) as usize) < to {
+    while f64::from(scale) * (from as f64) < to as f64 {
         scale = scale.next_up();
     }
     scale

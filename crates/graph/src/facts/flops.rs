@@ -133,33 +133,42 @@ impl Types<'_> {
         name.is_some_and(|name| self.graph.initializers.contains_key(name))
     }
 
+    /// The type that a value is computed with: that of the quantized data behind a `DequantizeLinear` when nothing but
+    /// moves of elements lies between.
     fn of(&self, name: &str) -> Option<DataType> {
         let mut name = name;
-        let mut stated = None;
+        let mut only_moved = true;
         for _ in 0..LONGEST_CHAIN {
             if let Some(tensor) = self.graph.initializers.get(name) {
                 return Some(tensor.dtype());
             }
             if let Some(input) = self.graph.inputs.iter().find(|input| input.name == name) {
-                return stated.or(input.dtype);
+                return input.dtype;
             }
             let node = self.makers.get(name)?;
-            let stated_here = || stated.or_else(|| self.graph.values.get(name)?.dtype);
-            match node.op_type.as_str() {
+            let from = match node.op_type.as_str() {
                 "Constant" => return node.tensor("value").map(crate::Tensor::dtype),
-                "Cast" => return DataType::from_onnx(i32::try_from(node.int("to")?).ok()?),
                 "QuantizeLinear" => return self.quantized(node),
-                // What is behind it counts, not the float that comes out.
-                "DequantizeLinear" => stated = None,
-                "Transpose" | "Reshape" | "Identity" | "Squeeze" | "Unsqueeze" | "Flatten" => stated = stated_here(),
-                _ => match stated_here() {
-                    Some(dtype) => return Some(dtype),
-                    None => stated = None,
-                },
-            }
-            name = node.inputs.first()?;
+                "DequantizeLinear" => usize::from(!only_moved),
+                "Cast" if only_moved && self.is_dequantized(node.inputs.first()) => 0,
+                "Cast" => return DataType::from_onnx(i32::try_from(node.int("to")?).ok()?),
+                "Transpose" | "Reshape" | "Identity" | "Squeeze" | "Unsqueeze" | "Flatten" => 0,
+                op => {
+                    if let Some(stated) = self.graph.values.get(name).and_then(|info| info.dtype) {
+                        return Some(stated);
+                    }
+                    only_moved = false;
+                    usize::from(op == "Where")
+                }
+            };
+            name = node.inputs.get(from)?;
         }
-        stated
+        None
+    }
+
+    fn is_dequantized(&self, name: Option<&String>) -> bool {
+        let maker = name.and_then(|name| self.makers.get(name.as_str()));
+        maker.is_some_and(|node| node.op_type == "DequantizeLinear")
     }
 
     fn quantized(&self, node: &Node) -> Option<DataType> {

@@ -1,0 +1,61 @@
+//! Targets for the readers of the `graph` crate.
+//!
+//! What is read has to be writable, and what was written has to be read back to the same bytes: a reader that silently
+//! changes a model is as wrong as one that panics.
+
+use bytes::Bytes;
+use graph::{CalibrationCache, Facts, Model, Plan, Shapes, onnx};
+
+/// Reads an ONNX file, judges it, describes it, writes it and reads it again.
+///
+/// # Panics
+/// When a model that was read cannot be written, or comes back changed.
+pub fn onnx_read(data: &[u8]) {
+    let file = Bytes::copy_from_slice(data);
+    let external = |name: &str| {
+        assert_eq!(onnx::check_location(name), Ok(()), "a file outside the model's folder was asked for");
+        Ok(Bytes::from_static(&[1; 256]))
+    };
+    let _ = onnx::external_locations(file.clone());
+    if let Ok(structure) = onnx::read_structure(file.clone()) {
+        let _ = structure.check();
+        let _ = Facts::of(&structure);
+    }
+    let Ok(model) = onnx::read(file, &external) else {
+        return;
+    };
+    let _ = Shapes::infer(&model, 7);
+    let written = write(&model);
+    let again = onnx::read(written.clone(), &|_| Err("external data are folded in".into()))
+        .expect("what was written can be read");
+    assert!(write(&again) == written, "a round trip changes the model");
+}
+
+fn write(model: &Model) -> Bytes {
+    let mut bytes = Vec::new();
+    let count = onnx::write(model, &mut bytes).expect("what was read can be written");
+    assert_eq!(count, bytes.len() as u64, "the length is added up beforehand");
+    bytes.into()
+}
+
+/// Reads the header of a TensorRT plan.
+///
+/// # Panics
+/// When the header is said to lie outside the file.
+pub fn plan(data: &[u8]) {
+    if let Ok(plan) = Plan::read(data) {
+        assert_eq!(plan.offset + plan.bytes, data.len(), "the plan ends with the file");
+    }
+}
+
+/// Reads a calibration cache and writes it again.
+///
+/// # Panics
+/// When a cache that was read comes back changed.
+pub fn calibration_cache(data: &[u8]) {
+    if let Ok(cache) = CalibrationCache::read(data) {
+        let again = CalibrationCache::read(cache.to_text().as_bytes()).expect("what was written can be read");
+        assert_eq!(again, cache, "a round trip changes the cache");
+        let _ = cache.tensorrt_version();
+    }
+}
