@@ -31,6 +31,9 @@ pub(crate) struct Args {
     export: ExportArgs,
 }
 
+/// A counter that every batch norm of a checkpoint has; one line stands for all of them.
+const COUNTER: &str = "num_batches_tracked";
+
 #[derive(Serialize)]
 #[serde(transparent)]
 struct Summary(pipeline::ExportedFile);

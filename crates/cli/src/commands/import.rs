@@ -1,8 +1,10 @@
 //! `sightline import`: the whole job.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use pipeline::deploy::{Manifest, Measurements, PackageName, Verdict};
 use pipeline::{Bounds, Error, Imported, Load, Mode, Request, Run, Store};
@@ -50,6 +52,9 @@ pub(crate) struct Args {
     /// The larger of the two batches that are verified and measured
     #[arg(long, value_name = "N", help_heading = "Measurement", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
     max_batch: u32,
+    /// Most seconds of counting for each batch
+    #[arg(long, value_name = "SECONDS", help_heading = "Measurement", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
     /// Take new figures even when this machine has some
     #[arg(long, help_heading = "Measurement")]
     remeasure: bool,
@@ -85,7 +90,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
 }
 
 fn request(args: Args, hub: &pipeline::hub::Config) -> Result<Request, Error> {
-    let command_line = command_line();
+    let command_line = command_line(std::env::args_os().skip(1));
     Ok(Request {
         source: pipeline::hub::Source::resolve(&args.source, &hub.endpoint)?,
         variant: args.variant,
@@ -97,22 +102,29 @@ fn request(args: Args, hub: &pipeline::hub::Config) -> Result<Request, Error> {
         limit: args.limit.map(|limit| limit as usize),
         backend: args.backend,
         bounds: Bounds::default(),
-        load: Load { max_batch: args.max_batch as usize, ..Load::default() },
+        load: Load {
+            max_batch: args.max_batch as usize,
+            at_most: Duration::from_secs(args.seconds),
+            ..Load::default()
+        },
         remeasure: args.remeasure,
         targets: args.target,
         command_line,
     })
 }
 
-/// The command line as it can be pasted into a shell.
-fn command_line() -> String {
+/// The command line as it can be pasted into a shell, without what changes only how it talks: the report must not differ
+/// for that.
+fn command_line(words: impl Iterator<Item = OsString>) -> String {
+    let talk = ["--json", "-q", "--quiet", "-v", "--verbose", "--dry-run", "--remeasure"];
     let quoted = |word: String| {
         let plain =
             !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c));
         if plain { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
     };
-    let words = std::env::args_os().skip(1).map(|word| quoted(word.to_string_lossy().into_owned()));
-    std::iter::once("sightline".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+    let words = words.map(|word| word.to_string_lossy().into_owned());
+    let words = words.filter(|word| !talk.contains(&word.as_str()) && !word.starts_with("--color"));
+    std::iter::once("sightline".to_owned()).chain(words.map(quoted)).collect::<Vec<_>>().join(" ")
 }
 
 impl fmt::Display for Summary {
@@ -151,5 +163,17 @@ impl fmt::Display for Summary {
             )?;
         }
         writeln!(f, "report      {}", self.package.join("reports/benchmark_report.html").display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recorded_command_line_can_be_pasted_and_leaves_talk_out() {
+        let words = ["import", "a b", "it's", "--json", "--out", "/tmp/x", "--color=never"];
+        let line = command_line(words.iter().map(OsString::from));
+        assert_eq!(line, r"sightline import 'a b' 'it'\''s' --out /tmp/x");
     }
 }

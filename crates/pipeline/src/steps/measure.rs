@@ -28,7 +28,7 @@ pub struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { max_batch: 4, warm_up: 2, count: 50, at_most: Duration::from_secs(4), threads: None }
+        Self { max_batch: 4, warm_up: 2, count: 50, at_most: Duration::from_secs(3), threads: None }
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { tensor: 1e-3, iou: 0.99, score: 0.005, confidence: 0.3 }
+        Self { tensor: 1e-4, iou: 0.99, score: 0.005, confidence: 0.3 }
     }
 }
 
