@@ -202,9 +202,10 @@ impl Error {
             Self::PickledWeights { file } => Some(format!(
                 "convert `{file}` to safetensors where you trust it, or take a revision that has safetensors"
             )),
-            Self::UnknownArchitecture { known, .. } => {
-                Some(format!("known architectures: {}; or import an ONNX export of the model", known.join(", ")))
-            }
+            Self::UnknownArchitecture { known, .. } => Some(format!(
+                "known architectures: {}; or import an ONNX export of the model",
+                known.join(", ")
+            )),
             Self::NoLabels { .. } | Self::BadLabels { .. } => {
                 Some("pass `--labels labels.txt` with one class name a line".into())
             }

@@ -89,9 +89,10 @@ fn image_input(
     let model_type = architecture.model_type();
     let processor = match Processor::find(files, Some(model_type))? {
         Some(processor) => processor,
-        None => Processor::default_for(Family::by_model_type(model_type).ok_or_else(|| Error::MissingFile {
-            file: "preprocessor_config.json".into(),
-        })?)?,
+        None => Processor::default_for(
+            Family::by_model_type(model_type)
+                .ok_or_else(|| Error::MissingFile { file: "preprocessor_config.json".into() })?,
+        )?,
     };
     warnings.extend(processor.warnings.iter().cloned());
     let (height, width) = options.size.unwrap_or_else(|| processor.canvas());

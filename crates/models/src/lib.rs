@@ -15,7 +15,7 @@ mod onnx_import;
 mod weights;
 
 pub use arch::architectures;
-pub use checkpoint::{Checkpoint, CheckpointFacts, TensorFacts};
+pub use checkpoint::{Checkpoint, CheckpointFacts, TensorFacts, checkpoint_facts};
 pub use error::{Error, ErrorKind, Mismatch};
 pub use export::{ExportOptions, Exported, export};
 pub use files::{Files, MemoryFiles};

@@ -221,9 +221,17 @@ mod tests {
         let cases = [
             (rename("out_proj", "o_proj", false), "a.out_proj.weight", Some("a.o_proj.weight")),
             (rename("out_proj", "o_proj", false), "a.my_out_proj.weight", None),
-            (rename("layers.#.fc1", "layers.#.mlp.fc1", false), "d.layers.12.fc1.bias", Some("d.layers.12.mlp.fc1.bias")),
+            (
+                rename("layers.#.fc1", "layers.#.mlp.fc1", false),
+                "d.layers.12.fc1.bias",
+                Some("d.layers.12.mlp.fc1.bias"),
+            ),
             (rename("layers.#.fc1", "layers.#.mlp.fc1", false), "d.layers.x.fc1.bias", None),
-            (rename("class_embed", "model.decoder.class_embed", true), "class_embed.0.bias", Some("model.decoder.class_embed.0.bias")),
+            (
+                rename("class_embed", "model.decoder.class_embed", true),
+                "class_embed.0.bias",
+                Some("model.decoder.class_embed.0.bias"),
+            ),
             (rename("class_embed", "model.decoder.class_embed", true), "model.class_embed.0.bias", None),
             (rename("a.b.c", "x", false), "b.c", None),
         ];

@@ -47,7 +47,9 @@ pub(crate) fn find(config: &Config) -> Result<&'static dyn Architecture, Error> 
     let model_type = config.model_type();
     let found = ARCHITECTURES.iter().find(|known| Some(known.model_type()) == model_type.as_deref());
     found.copied().ok_or_else(|| Error::UnknownArchitecture {
-        architecture: model_type.or_else(|| config.class().map(str::to_owned)).unwrap_or_else(|| "unnamed".into()),
+        architecture: model_type
+            .or_else(|| config.class().map(str::to_owned))
+            .unwrap_or_else(|| "unnamed".into()),
         known: architectures(),
     })
 }

@@ -4,10 +4,12 @@
 //! costs nothing. Element types that the exporters cannot use are read and listed all the same.
 
 mod index;
+mod pickle;
 mod safetensors;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use graph::{DataType, Tensor};
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -51,6 +53,9 @@ pub struct CheckpointFacts {
     pub bytes: u64,
     /// Free text from the header.
     pub metadata: BTreeMap<String, String>,
+    /// Classes and functions that loading a pickled file would import, sorted; empty for safetensors.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub globals: Vec<String>,
 }
 
 /// One tensor of a checkpoint.
@@ -76,8 +81,8 @@ impl Checkpoint {
         if let Some(index) = files.read_if_present(INDEX)? {
             return index::read(files, INDEX, &index);
         }
-        if files.read_if_present(SINGLE)?.is_some() {
-            return Self::read_file(files, SINGLE);
+        if let Some(bytes) = files.read_if_present(SINGLE)? {
+            return Self::from_bytes(SINGLE, &bytes);
         }
         let mut names = files.names();
         names.sort();
@@ -101,12 +106,15 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::read`]; the kind of file is told by its content, not by its name.
     pub fn read_file(files: &dyn Files, name: &str) -> Result<Self, Error> {
-        let bytes = files.read(name)?;
-        if is_pickle(&bytes) {
+        Self::from_bytes(name, &files.read(name)?)
+    }
+
+    fn from_bytes(name: &str, bytes: &Bytes) -> Result<Self, Error> {
+        if is_pickle(bytes) {
             return Err(Error::PickledWeights { file: name.to_owned() });
         }
         let mut checkpoint = Self::default();
-        safetensors::read(name, &bytes, &mut checkpoint)?;
+        safetensors::read(name, bytes, &mut checkpoint)?;
         Ok(checkpoint)
     }
 
@@ -134,12 +142,26 @@ impl Checkpoint {
             bytes: tensors.iter().map(|tensor| tensor.bytes).sum(),
             tensors,
             metadata: self.metadata.clone(),
+            globals: Vec::new(),
         }
     }
 
     pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, &Stored)> {
         self.tensors.iter().map(|(name, stored)| (name.as_str(), stored))
     }
+}
+
+/// What a file of weights holds: safetensors, or PyTorch's pickled form, which is listed without being run. The kind
+/// is told by the content.
+///
+/// # Errors
+/// [`Error::MissingFile`], [`Error::Read`], or [`Error::Damaged`] when the file is neither.
+pub fn checkpoint_facts(files: &dyn Files, name: &str) -> Result<CheckpointFacts, Error> {
+    let bytes = files.read(name)?;
+    if is_pickle(&bytes) {
+        return pickle::facts(name, &bytes);
+    }
+    Checkpoint::from_bytes(name, &bytes).map(|checkpoint| checkpoint.facts())
 }
 
 /// The element type of a safetensors name, where ONNX has it.

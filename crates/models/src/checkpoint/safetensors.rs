@@ -17,8 +17,8 @@ const PREFIX: usize = 8;
 
 /// Adds the tensors of a file to `checkpoint`.
 pub(super) fn read(file: &str, bytes: &Bytes, checkpoint: &mut Checkpoint) -> Result<(), Error> {
-    let (header, metadata) = SafeTensors::read_metadata(bytes)
-        .map_err(|error| Error::damaged(file, explain(&error, bytes)))?;
+    let (header, metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|error| Error::damaged(file, explain(&error, bytes)))?;
     let start = header + PREFIX;
     for name in metadata.offset_keys() {
         let stored = stored(&metadata, &name, start, bytes).map_err(|reason| Error::damaged(file, reason))?;

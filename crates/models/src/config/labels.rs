@@ -66,9 +66,7 @@ fn by_id(key: &str, value: &Value) -> Result<BTreeMap<u32, String>, Error> {
         Value::Object(map) => {
             map.iter().map(|(id, name)| Ok((id_of(key, id)?, name_of(key, name)?))).collect()
         }
-        Value::Array(list) => {
-            (0..).zip(list).map(|(id, name)| Ok((id, name_of(key, name)?))).collect()
-        }
+        Value::Array(list) => (0..).zip(list).map(|(id, name)| Ok((id, name_of(key, name)?))).collect(),
         other => Err(reason(format!("`{key}` is {other}, expected names by id"))),
     }
 }

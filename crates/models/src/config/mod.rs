@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Files};
 
-pub(crate) use limits::Limits;
 pub(crate) use labels::{bad_labels, find_labels, placeholder_warning};
+pub(crate) use limits::Limits;
 pub(crate) use processor::{Family, Processor};
 
 /// The name of the model's configuration.

@@ -79,7 +79,8 @@ static FAMILIES: &[Family] = &[
 
 impl Family {
     fn by_class(name: &str) -> Option<Self> {
-        let stem = ["Fast", "Pil"].iter().fold(name, |name, suffix| name.strip_suffix(suffix).unwrap_or(name));
+        let stem =
+            ["Fast", "Pil"].iter().fold(name, |name, suffix| name.strip_suffix(suffix).unwrap_or(name));
         let stem = stem.strip_suffix("ImageProcessor").or_else(|| stem.strip_suffix("FeatureExtractor"))?;
         FAMILIES.iter().find(|family| family.class == stem).copied()
     }
@@ -155,7 +156,12 @@ impl Processor {
                 let known: Vec<String> =
                     FAMILIES.iter().map(|family| format!("`{}ImageProcessor`", family.class)).collect();
                 let value = class.map_or_else(|| "absent".into(), |class| format!("`{class}`"));
-                Error::unsupported(file, "image_processor_type", value, format!("one of {}", known.join(", ")))
+                Error::unsupported(
+                    file,
+                    "image_processor_type",
+                    value,
+                    format!("one of {}", known.join(", ")),
+                )
             })?;
         Self::of(file, raw, family)
     }
@@ -292,13 +298,15 @@ impl Fields<'_> {
     }
 
     fn side(&self, value: &Value) -> Option<u32> {
-        let side = value.as_u64().or_else(|| value.as_f64().filter(|side| side.fract() == 0.0).map(|s| s as u64));
+        let side =
+            value.as_u64().or_else(|| value.as_f64().filter(|side| side.fract() == 0.0).map(|s| s as u64));
         side.and_then(|side| u32::try_from(side).ok()).filter(|side| (1..=16_384).contains(side))
     }
 
     fn sides(&self, key: &str) -> Result<Option<(u32, u32)>, Error> {
         let Some(value) = self.value(key) else { return Ok(None) };
-        match (value.get("height").and_then(|v| self.side(v)), value.get("width").and_then(|v| self.side(v))) {
+        match (value.get("height").and_then(|v| self.side(v)), value.get("width").and_then(|v| self.side(v)))
+        {
             (Some(height), Some(width)) => Ok(Some((height, width))),
             _ => self.refuse(key, value, "`height` and `width` in pixels"),
         }
@@ -309,13 +317,15 @@ impl Fields<'_> {
         let part = |key: &str| value.get(key).and_then(|value| self.side(value));
         let older_longest = || self.value("max_size").and_then(|value| self.side(value));
         let rule = match value {
-            Value::Object(map) if map.contains_key("height") || map.contains_key("width") => part("height")
-                .zip(part("width"))
-                .map(|(height, width)| SizeRule::Exact { height, width }),
-            Value::Object(map) if map.contains_key("shortest_edge") => part("shortest_edge").map(|shortest| {
-                let longest = part("longest_edge").or_else(older_longest);
-                SizeRule::Edges { shortest, longest }
-            }),
+            Value::Object(map) if map.contains_key("height") || map.contains_key("width") => {
+                part("height").zip(part("width")).map(|(height, width)| SizeRule::Exact { height, width })
+            }
+            Value::Object(map) if map.contains_key("shortest_edge") => {
+                part("shortest_edge").map(|shortest| {
+                    let longest = part("longest_edge").or_else(older_longest);
+                    SizeRule::Edges { shortest, longest }
+                })
+            }
             Value::Object(map) if map.contains_key("max_height") => part("max_height")
                 .zip(part("max_width"))
                 .map(|(height, width)| SizeRule::Inside { height, width }),
@@ -378,7 +388,10 @@ mod tests {
             (r#"{"size": {"shortest_edge": 600, "longest_edge": 1000}}"#, edges(600, Some(1000))),
             (r#"{"size": {"shortest_edge": 600}}"#, edges(600, None)),
             (r#"{"size": 512, "max_size": 900}"#, edges(512, Some(900))),
-            (r#"{"size": {"max_height": 480, "max_width": 640}}"#, SizeRule::Inside { height: 480, width: 640 }),
+            (
+                r#"{"size": {"max_height": 480, "max_width": 640}}"#,
+                SizeRule::Inside { height: 480, width: 640 },
+            ),
             (r#"{"size": [320, 480]}"#, SizeRule::Exact { height: 320, width: 480 }),
         ];
         for (text, expected) in cases {

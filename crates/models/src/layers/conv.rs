@@ -6,8 +6,8 @@
 use graph::builder::Conv;
 use graph::{Builder, Tensor, Value};
 
-use super::stored::{deferred_floats, floats, widened};
 use super::Activation;
+use super::stored::{deferred_floats, floats, widened};
 use crate::weights::Weights;
 
 /// A convolution without bias and the batch normalization behind it.

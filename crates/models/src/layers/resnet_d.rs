@@ -230,9 +230,8 @@ fn shortcut(b: &mut Builder, w: &Weights, name: &str, x: &Value, out: usize, str
 }
 
 fn pooled_shortcut(b: &mut Builder, w: &Weights, x: &Value, out: usize) -> Value {
-    let halved = b.scoped("shortcut.0", |b| {
-        b.average_pool(x, Pool { kernel: 2, stride: 2, padding: 0, ceil: true })
-    });
+    let halved =
+        b.scoped("shortcut.0", |b| b.average_pool(x, Pool { kernel: 2, stride: 2, padding: 0, ceil: true }));
     shortcut(b, w, "shortcut.1", &halved, out, 1)
 }
 
@@ -245,9 +244,7 @@ fn outputs(raw: &Raw) -> Option<Vec<usize>> {
     };
     let by_name = |name: &String| match name.as_str() {
         "stem" => Some(0),
-        name => {
-            name.strip_prefix("stage")?.parse().ok().filter(|index: &usize| (1..count).contains(index))
-        }
+        name => name.strip_prefix("stage")?.parse().ok().filter(|index: &usize| (1..count).contains(index)),
     };
     let outputs: Vec<usize> = match (&raw.out_indices, &raw.out_features) {
         (Some(indices), _) => indices.iter().map(|index| place(*index)).collect::<Option<_>>()?,

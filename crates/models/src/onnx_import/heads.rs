@@ -89,7 +89,11 @@ const SIGMOID: &[&str] = &["rt_detr", "rt_detr_v2", "d_fine", "deimv2", "rf_detr
 ///
 /// # Errors
 /// [`Error::UnsupportedHead`] for a family that cannot be expressed, [`Error::Underivable`] otherwise.
-pub(super) fn derive(model: &Model, wanted: Option<HeadKind>, evidence: &Evidence<'_>) -> Result<Head, Error> {
+pub(super) fn derive(
+    model: &Model,
+    wanted: Option<HeadKind>,
+    evidence: &Evidence<'_>,
+) -> Result<Head, Error> {
     let outputs = Outputs(&model.graph.outputs);
     if let Some(kind) = wanted {
         return outputs.as_kind(kind, evidence);
@@ -134,14 +138,12 @@ impl Outputs<'_> {
         if has("output_bbox/BiasAdd") && has("output_cov/Sigmoid") {
             return Err(Error::UnsupportedHead {
                 family: "DetectNet_v2",
-                reason: "it predicts coverage and offsets on a grid, which are clustered outside the graph".into(),
+                reason: "it predicts coverage and offsets on a grid, which are clustered outside the graph"
+                    .into(),
             });
         }
         if self.0.iter().any(|output| output.name.starts_with("text_embeds")) {
-            return Err(Error::UnsupportedHead {
-                family: "OWL-ViT",
-                reason: "its classes are texts".into(),
-            });
+            return Err(Error::UnsupportedHead { family: "OWL-ViT", reason: "its classes are texts".into() });
         }
         Ok(())
     }
@@ -190,7 +192,9 @@ impl Outputs<'_> {
 
     /// The ambiguous pair.
     fn dets_and_labels(&self, evidence: &Evidence<'_>) -> Found {
-        let (Some(dets), Some(labels)) = (self.get(&["dets"]), self.get(&["labels"])) else { return Ok(None) };
+        let (Some(dets), Some(labels)) = (self.get(&["dets"]), self.get(&["labels"])) else {
+            return Ok(None);
+        };
         let is_id = matches!(labels.dtype, Some(DataType::I64 | DataType::I32));
         match (last(dets), is_id) {
             (Some(5), _) => Ok(Some(Head::EndToEndParts {
@@ -204,7 +208,9 @@ impl Outputs<'_> {
                 let count = evidence.num_queries.or(queries(dets)).unwrap_or(QUERIES);
                 Ok(Some(queries_head(labels, dets, Activation::Sigmoid, count)))
             }
-            _ => Err(self.underivable("`dets` and `labels` are neither logits with boxes nor ids with scores")),
+            _ => {
+                Err(self.underivable("`dets` and `labels` are neither logits with boxes nor ids with scores"))
+            }
         }
     }
 
@@ -268,14 +274,17 @@ impl Outputs<'_> {
             HeadKind::QueriesSigmoid | HeadKind::QueriesSoftmax => {
                 let is_boxes = |output: &&ValueInfo| last(output) == Some(4);
                 let by_name = |output: &&ValueInfo| output.name.contains("box") || output.name == "dets";
-                let boxes = self.0.iter().filter(is_boxes).find(by_name).or_else(|| self.0.iter().find(is_boxes));
+                let boxes =
+                    self.0.iter().filter(is_boxes).find(by_name).or_else(|| self.0.iter().find(is_boxes));
                 let logits = self.0.iter().find(|output| {
                     output.dtype.is_some_and(DataType::is_float)
                         && output.shape.as_ref().is_some_and(|shape| shape.len() == 3)
                         && boxes.is_some_and(|boxes| boxes.name != output.name)
                 });
                 let (Some(boxes), Some(logits)) = (boxes, logits) else {
-                    return refuse("the wanted head needs logits [batch, queries, classes] and boxes [batch, queries, 4]");
+                    return refuse(
+                        "the wanted head needs logits [batch, queries, classes] and boxes [batch, queries, 4]",
+                    );
                 };
                 let activation = match kind {
                     HeadKind::QueriesSoftmax => Activation::Softmax { background: Background::Last },

@@ -28,7 +28,9 @@ impl Inputs {
     /// [`Error::Unsupported`] when there is no image `[batch, 3, height, width]`, or an input that we cannot feed.
     pub(super) fn of(model: &Model) -> Result<Self, Error> {
         let inputs = &model.graph.inputs;
-        let is_text = |info: &&ValueInfo| ["input_ids", "attention_mask", "token_type_ids"].contains(&info.name.as_str());
+        let is_text = |info: &&ValueInfo| {
+            ["input_ids", "attention_mask", "token_type_ids"].contains(&info.name.as_str())
+        };
         if let Some(text) = inputs.iter().find(is_text) {
             return Err(Error::UnsupportedHead {
                 family: "text-conditioned detectors",
@@ -44,7 +46,8 @@ impl Inputs {
             return Err(Error::unsupported(GRAPH, "inputs", found, "one image [batch, 3, height, width]"));
         };
         let shape = image.shape.as_deref().unwrap_or_default();
-        let refuse = |expected: &str| Err(Error::unsupported(GRAPH, "image input", describe(image), expected));
+        let refuse =
+            |expected: &str| Err(Error::unsupported(GRAPH, "image input", describe(image), expected));
         if !matches!(shape[1], Dim::Fixed(3) | Dim::Symbol(_) | Dim::Unknown) || shape[3] == Dim::Fixed(3) {
             return refuse("channels first: [batch, 3, height, width]");
         }

@@ -66,7 +66,9 @@ pub fn import_onnx(model: &Model, files: &dyn Files, options: &ImportOptions) ->
         model_type: model_type.as_deref(),
         use_focal_loss: config.and_then(|config| config.raw().get("use_focal_loss")).and_then(Value::as_bool)
             != Some(false),
-        num_queries: number("num_queries").and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0),
+        num_queries: number("num_queries")
+            .and_then(|count| u32::try_from(count).ok())
+            .filter(|count| *count > 0),
         ultralytics: found.ultralytics.as_ref(),
         from_tao: found.nvinfer.is_some() || model.graph.inputs.iter().any(|input| input.name == "inputs"),
         told_size: inputs.image_size.is_some(),
@@ -107,7 +109,12 @@ fn own(model: &Model, text: &str, options: &ImportOptions) -> Result<Detector, E
     let has = |name: &str, values: &[graph::ValueInfo]| values.iter().any(|value| value.name == name);
     if !has(&detector.input.tensor, &model.graph.inputs) {
         let value = format!("`{}`", detector.input.tensor);
-        return Err(Error::unsupported(Detector::METADATA_KEY, "input.tensor", value, "an input of the graph"));
+        return Err(Error::unsupported(
+            Detector::METADATA_KEY,
+            "input.tensor",
+            value,
+            "an input of the graph",
+        ));
     }
     for output in detector.head.outputs() {
         if !has(output, &model.graph.outputs) {

@@ -51,7 +51,8 @@ impl NvInfer {
             let line = line.split('#').next().unwrap_or_default();
             let Some((key, value)) = line.split_once('=').or_else(|| line.split_once(':')) else { continue };
             let value = value.trim().trim_matches('"');
-            let refuse = |expected: &str| Error::unsupported(file, key.trim(), format!("`{value}`"), expected);
+            let refuse =
+                |expected: &str| Error::unsupported(file, key.trim(), format!("`{value}`"), expected);
             match key.trim() {
                 "net-scale-factor" => {
                     let scale = value.parse().ok().filter(|scale: &f32| scale.is_finite() && *scale > 0.0);
@@ -70,7 +71,9 @@ impl NvInfer {
                 }
                 "infer-dims" => {
                     let sides = numbers(value).filter(|sides| sides.len() == 3);
-                    let side = |side: f32| (side.fract() == 0.0 && (1.0..=16_384.0).contains(&side)).then_some(side as u32);
+                    let side = |side: f32| {
+                        (side.fract() == 0.0 && (1.0..=16_384.0).contains(&side)).then_some(side as u32)
+                    };
                     let size = sides.and_then(|sides| side(sides[1]).zip(side(sides[2])));
                     read.size = Some(size.ok_or_else(|| refuse("channels;height;width"))?);
                 }
@@ -105,14 +108,21 @@ mod tests {
         assert_eq!((read.scale, read.offsets), (0.017_352_07, [123.675, 116.28, 103.53]));
         assert_eq!((read.size, read.channels), (Some((544, 960)), ChannelOrder::Bgr));
         assert_eq!(read.resize, Resize::Letterbox { fill: 0, centred: false, upscale: true });
-        let yaml = "property:\n  net-scale-factor: 0.00392156862745098\n  offsets: 0;0;0\n  infer-dims: 3;640;640\n";
+        let yaml =
+            "property:\n  net-scale-factor: 0.00392156862745098\n  offsets: 0;0;0\n  infer-dims: 3;640;640\n";
         let read = NvInfer::parse(NAMES[1], yaml).unwrap();
         assert_eq!((read.size, read.resize), (Some((640, 640)), Resize::Stretch));
     }
 
     #[test]
     fn values_that_cannot_be_honoured_are_refused() {
-        for text in ["net-scale-factor=0", "offsets=1;2", "model-color-format=2", "infer-dims=3;0;9", "mean-file=a.ppm"] {
+        for text in [
+            "net-scale-factor=0",
+            "offsets=1;2",
+            "model-color-format=2",
+            "infer-dims=3;0;9",
+            "mean-file=a.ppm",
+        ] {
             assert!(matches!(NvInfer::parse(NAMES[0], text), Err(Error::Unsupported { .. })), "{text}");
         }
     }

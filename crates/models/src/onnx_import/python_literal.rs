@@ -53,9 +53,7 @@ impl Literal {
         };
         match self {
             Self::Dict(entries) => entries.iter().map(|(id, name)| named(id, name)).collect(),
-            Self::List(items) => {
-                (0..).zip(items).map(|(id, name)| named(&Self::Int(id), name)).collect()
-            }
+            Self::List(items) => (0..).zip(items).map(|(id, name)| named(&Self::Int(id), name)).collect(),
             _ => None,
         }
     }
@@ -148,7 +146,8 @@ impl Reader<'_> {
 
     fn word(&mut self) -> Option<Literal> {
         let mut word = String::new();
-        while let Some(c) = self.chars.next_if(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '+' | '_')) {
+        while let Some(c) = self.chars.next_if(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '+' | '_'))
+        {
             word.push(c);
         }
         match word.as_str() {

@@ -75,7 +75,9 @@ fn differences(actual: &Outputs, expected: &Outputs) -> (f32, f32) {
         let row = |tensor: &Tensor<f32>, row: usize, width: usize| {
             tensor.data().unwrap()[(image * queries + row) * width..][..width].to_vec()
         };
-        (0..queries).map(|query| (row(&outputs.boxes, query, 4), row(&outputs.logits, query, classes))).collect()
+        (0..queries)
+            .map(|query| (row(&outputs.boxes, query, 4), row(&outputs.logits, query, classes)))
+            .collect()
     };
     let largest = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     let mut worst = (0.0_f32, 0.0_f32);
@@ -105,7 +107,10 @@ fn assert_parity(name: &str, folder: &Folder) {
         for (count, expected) in [(1, &reference.one), (3, &reference.three)] {
             let (logits, boxes) = differences(&run(&model, &reference.images, count), expected);
             let case = format!("{name}, opset {opset}, exact {exact}, batch {count}");
-            println!("{case}: logits {logits:.1e}, boxes {boxes:.1e}, {} nodes", exported.model.graph.nodes.len());
+            println!(
+                "{case}: logits {logits:.1e}, boxes {boxes:.1e}, {} nodes",
+                exported.model.graph.nodes.len()
+            );
             assert!(logits <= LOGITS, "{case}: logits differ by {logits}");
             assert!(boxes <= BOXES, "{case}: boxes differ by {boxes}");
         }

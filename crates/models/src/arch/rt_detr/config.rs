@@ -136,7 +136,8 @@ impl RtDetrConfig {
     pub(super) fn read(config: &Config) -> Result<Self, Error> {
         let mut object = config.raw().clone();
         // Two keys may stand under the library's general names.
-        for (general, own) in [("hidden_size", "d_model"), ("num_attention_heads", "encoder_attention_heads")] {
+        for (general, own) in [("hidden_size", "d_model"), ("num_attention_heads", "encoder_attention_heads")]
+        {
             if let (Some(value), false) = (object.get(general).cloned(), object.contains_key(own)) {
                 object.insert(own.into(), value);
             }
@@ -277,9 +278,11 @@ fn backbone(object: &Map<String, Value>) -> Result<ResNetD, Error> {
     match object.get("backbone_config") {
         None | Some(Value::Null) => match object.get("backbone") {
             None | Some(Value::Null) => ResNetD::from_config(None),
-            Some(name) => {
-                Err(refuse("backbone", name.to_string(), "null: only `rt_detr_resnet` backbones are exported"))
-            }
+            Some(name) => Err(refuse(
+                "backbone",
+                name.to_string(),
+                "null: only `rt_detr_resnet` backbones are exported",
+            )),
         },
         Some(Value::Object(raw)) => match raw.get("model_type").and_then(Value::as_str) {
             Some("rt_detr_resnet") | None => ResNetD::from_config(Some(raw)),

@@ -57,7 +57,8 @@ pub(super) fn build(
     Ok(w.scope(b, "encoder", |b, w| {
         if config.encoder_layers > 0 {
             for (index, level) in config.encode_proj_layers.iter().enumerate() {
-                maps[*level] = w.scope(b, &format!("aifi.{index}"), |b, w| intra(b, w, config, &maps[*level]));
+                maps[*level] =
+                    w.scope(b, &format!("aifi.{index}"), |b, w| intra(b, w, config, &maps[*level]));
             }
         }
         fuse(b, w, config, &maps)
@@ -147,9 +148,8 @@ fn fuse(b: &mut Builder, w: &Weights, config: &RtDetrConfig, maps: &[Value]) -> 
     let mut top = maps[steps].clone();
     let mut fine_last = Vec::with_capacity(maps.len());
     for step in 0..steps {
-        let lateral = w.scope(b, &format!("lateral_convs.{step}"), |b, w| {
-            conv_norm(b, w, &top, layer(config, 1, 1))
-        });
+        let lateral =
+            w.scope(b, &format!("lateral_convs.{step}"), |b, w| conv_norm(b, w, &top, layer(config, 1, 1)));
         let finer = &maps[steps - step - 1];
         let enlarged = b.resize(&lateral, finer.size(2), finer.size(3), Interpolation::Nearest);
         let joined = b.concat(&[&enlarged, finer], 1);
