@@ -224,6 +224,7 @@ fn the_configuration_of_the_hub_and_its_defaults_are_read() {
         "model_type": "rt_detr", "architectures": ["RTDetrForObjectDetection"], "backbone": null,
         "backbone_config": null, "use_timm_backbone": false, "torch_dtype": "float32",
         "id2label": {"0": "a", "1": "b"}, "anchor_image_size": [], "eval_size": null,
+        "num_queries": 20,
     });
     let files = in_memory(&fixture("rt_detr")).with("config.json", serde_json::to_vec(&config).unwrap());
     let Err(Error::Weights(mismatch)) = export(&files, &plain()) else { panic!("not refused") };
