@@ -179,7 +179,9 @@ fn from_store(
             listing.left_out.len()
         ));
     }
-    log.iter().for_each(|line| events.send(Event::Note(line.clone())));
+    for line in &log {
+        events.send(Event::Note(line.clone()));
+    }
 
     let mut files = BTreeMap::new();
     let mut fetch = |paths: Vec<RepoPath>| -> Result<()> {

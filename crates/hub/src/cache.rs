@@ -10,7 +10,7 @@
 //!   snapshots/<commit>/<path>  relative link to its blob
 //! ```
 //!
-//! huggingface_hub 2 gives its own partial files a random part (`<etag>.<8 digits>.incomplete`) and deletes them on
+//! `huggingface_hub` 2 gives its own partial files a random part (`<etag>.<8 digits>.incomplete`) and deletes them on
 //! failure; earlier versions and the `hf-hub` crate use the plain name under the same lock, as is done here.
 
 use std::path::{Path, PathBuf};
@@ -99,10 +99,11 @@ impl RepoCache {
             return Ok(place);
         }
         make_parent(&place)?;
-        if let Err(cause) = std::fs::remove_file(&place) {
-            if cause.kind() != std::io::ErrorKind::NotFound {
+        match std::fs::remove_file(&place) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io(&place, cause));
             }
+            _ => {}
         }
         link_or_copy(&to, &self.blob(digest), &place)?;
         Ok(place)

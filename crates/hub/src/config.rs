@@ -112,7 +112,7 @@ impl Default for RetryPolicy {
             attempts: 6,
             first_delay: Duration::from_millis(500),
             longest_delay: Duration::from_secs(20),
-            longest_server_delay: Duration::from_secs(300),
+            longest_server_delay: Duration::from_mins(5),
             sleep: Arc::new(std::thread::sleep),
         }
     }
@@ -230,7 +230,7 @@ impl Config {
     }
 }
 
-/// The words that huggingface_hub takes for true.
+/// The words that `huggingface_hub` takes for true.
 fn is_true(value: &str) -> bool {
     matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
 }
@@ -274,7 +274,8 @@ mod tests {
 
     #[test]
     fn the_cache_folder_follows_the_same_order_as_python() {
-        let cases: [(&[(&str, &str)], Option<&str>); 6] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let cases: [Case<'_>; 6] = [
             (&[("HOME", "/h")], Some("/h/.cache/huggingface/hub")),
             (&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")], Some("/x/huggingface/hub")),
             (&[("HOME", "/h"), ("HF_HOME", "~/hf")], Some("/h/hf/hub")),

@@ -194,7 +194,7 @@ pub enum Error {
         seconds: u64,
     },
     /// The server answered with an error.
-    #[error("`{url}` answered {status}{}", detail_text(.detail))]
+    #[error("`{url}` answered {status}{}", detail_text(.detail.as_deref()))]
     Http {
         /// HTTP status.
         status: u16,
@@ -283,8 +283,8 @@ pub enum Error {
     },
 }
 
-fn detail_text(detail: &Option<String>) -> String {
-    detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"))
+fn detail_text(detail: Option<&str>) -> String {
+    detail.map_or_else(String::new, |detail| format!(": {detail}"))
 }
 
 fn space_text(needed: Option<u64>, free: Option<u64>) -> String {

@@ -12,13 +12,13 @@ pub(crate) fn from_card_data(card: &Value) -> Option<String> {
         Value::Array(several) => several.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
         one => one.as_str()?.to_owned(),
     };
-    named(licence, text("license_name"))
+    named(&licence, text("license_name"))
 }
 
 /// The licence in the `license` key of a `config.json`.
 pub(crate) fn from_config(config: &str) -> Option<String> {
     let value: Value = serde_json::from_str(config).ok()?;
-    named(value.get("license")?.as_str()?.to_owned(), None)
+    named(value.get("license")?.as_str()?, None)
 }
 
 /// The licence in the front matter of a model card: the lines between the first two `---`.
@@ -28,15 +28,15 @@ pub(crate) fn from_card(card: &str) -> Option<String> {
         return None;
     }
     let front: Vec<&str> = lines.take_while(|line| line.trim_end() != "---").collect();
-    named(values(&front, "license")?, values(&front, "license_name"))
+    named(&values(&front, "license")?, values(&front, "license_name"))
 }
 
 /// `other` says nothing; the name beside it does.
-fn named(licence: String, name: Option<String>) -> Option<String> {
-    let licence = licence.trim().to_owned();
+fn named(licence: &str, name: Option<String>) -> Option<String> {
+    let licence = licence.trim();
     match name.filter(|name| !name.trim().is_empty()) {
         Some(name) if licence.is_empty() || licence == "other" => Some(name.trim().to_owned()),
-        _ => (!licence.is_empty()).then_some(licence),
+        _ => (!licence.is_empty()).then(|| licence.to_owned()),
     }
 }
 

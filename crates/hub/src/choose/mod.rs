@@ -79,7 +79,8 @@ pub fn choose(
         if let Some(file) = listing.get(path.as_str()) {
             // One file was named: its folder is the root, or the folder above a graph in `onnx/`.
             let folder = file.path.folder().unwrap_or_default();
-            root = folder.strip_suffix("onnx").map_or(folder, |above| above.trim_end_matches('/')).to_owned();
+            let above = folder.strip_suffix("onnx").map_or(folder, |above| above.trim_end_matches('/'));
+            above.clone_into(&mut root);
             preference = VariantPreference::File(file.path.clone());
         } else if entries.iter().any(|entry| entry.path.strip_folder(path.as_str()).is_some()) {
             path.as_str().clone_into(&mut root);
@@ -108,7 +109,7 @@ pub fn choose(
         }
         return Err(missing_variant(source_name, &preference, &graphs, &checkpoints, entries, &root));
     };
-    Ok(assemble(entries, &root, chosen, graphs, checkpoints, &preference))
+    Ok(assemble(entries, &root, &chosen, graphs, checkpoints, &preference))
 }
 
 /// The candidate of this path, relative to the root, to the listing, or by file name alone.
@@ -151,7 +152,7 @@ fn missing_variant(
 fn assemble(
     entries: &[Entry],
     root: &str,
-    chosen: Candidate,
+    chosen: &Candidate,
     graphs: Vec<Candidate>,
     checkpoints: Vec<Candidate>,
     preference: &VariantPreference,

@@ -36,23 +36,23 @@ pub(super) fn error(listing: &Listing, root: &str, source_name: &str) -> Error {
         *kinds.entry(kind).or_default() += 1;
     }
     let counts = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ");
-    let mut holds = match files.len() {
+    let mut holds = vec![match files.len() {
         0 => "it is empty".to_owned(),
         1 => format!("1 file ({counts})"),
         n => format!("{n} files ({counts})"),
-    };
+    }];
     for (extension, what) in OTHER_FORMATS {
         if let Some(file) = files.iter().find(|entry| entry.path.extension() == extension) {
-            holds.push_str(&format!("; `{}` is {what}", file.path));
+            holds.push(format!("`{}` is {what}", file.path));
         }
     }
     let deeper = files
         .iter()
         .filter(|entry| entry.path.extension() == "onnx" || WeightsFormat::of(&entry.path).is_some());
     for file in deeper.take(3) {
-        holds.push_str(&format!("; `{}` lies in a subfolder, name it by its own address", file.path));
+        holds.push(format!("`{}` lies in a subfolder, name it by its own address", file.path));
     }
-    Error::NothingUsable { source_name: source_name.to_owned(), holds }
+    Error::NothingUsable { source_name: source_name.to_owned(), holds: holds.join("; ") }
 }
 
 /// The error for an encrypted file of which nothing else is known.

@@ -100,7 +100,7 @@ impl Client {
                 url = next;
                 continue;
             }
-            return self.sorted(request, url, described_by, response);
+            return sorted(request, url, described_by, response);
         }
         let from = shown_url(&request.url);
         Err(Failure::Fatal(Error::Redirect { from, to: shown_url(&url), reason: "too many redirects" }))
@@ -117,31 +117,6 @@ impl Client {
             builder = builder.header("Range", range.to_string());
         }
         builder.call()
-    }
-
-    fn sorted(
-        &self,
-        request: &Request,
-        url: Url,
-        described_by: Option<HeaderMap>,
-        response: ureq::http::Response<ureq::Body>,
-    ) -> Result<Answer, Failure> {
-        let status = response.status().as_u16();
-        let (parts, body) = response.into_parts();
-        let answer = Answer { status, url, headers: parts.headers, described_by, body };
-        if answer.is_success() || (status == 416 && request.range.is_some()) {
-            return Ok(answer);
-        }
-        if matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504) {
-            return Err(Failure::of_busy_server(&answer));
-        }
-        // A signed address answers 403 once it has expired; the canonical one gives a fresh one.
-        let is_signed = answer.url.origin() != request.url.origin();
-        let refusal = answer.into_refusal(REFUSAL_BODY);
-        if status == 403 && is_signed {
-            return Err(Failure::of_expired_address(refusal));
-        }
-        Err(Failure::Refused(Box::new(refusal)))
     }
 
     /// The whole body of an answer, at most `limit` bytes; passing failures are repeated.
@@ -169,6 +144,31 @@ impl Client {
         })?;
         Ok((value, reply.headers))
     }
+}
+
+/// An answer to read, or the kind of failure that its status means.
+fn sorted(
+    request: &Request,
+    url: Url,
+    described_by: Option<HeaderMap>,
+    response: ureq::http::Response<ureq::Body>,
+) -> Result<Answer, Failure> {
+    let status = response.status().as_u16();
+    let (parts, body) = response.into_parts();
+    let answer = Answer { status, url, headers: parts.headers, described_by, body };
+    if answer.is_success() || (status == 416 && request.range.is_some()) {
+        return Ok(answer);
+    }
+    if matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504) {
+        return Err(Failure::of_busy_server(&answer));
+    }
+    // A signed address answers 403 once it has expired; the canonical one gives a fresh one.
+    let is_signed = answer.url.origin() != request.url.origin();
+    let refusal = answer.into_refusal(REFUSAL_BODY);
+    if status == 403 && is_signed {
+        return Err(Failure::of_expired_address(refusal));
+    }
+    Err(Failure::Refused(Box::new(refusal)))
 }
 
 /// An answer that was read to its end.

@@ -8,9 +8,10 @@ use super::lock::{Lock, make_parent};
 use super::partial::Partial;
 use super::{Job, Slots, pieces};
 use crate::choose::Digest;
-use crate::client::{Answer, Client, Failure, Range, Retries};
+use crate::client::{Answer, Client, Failure, Range, Retries, shown_url};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Events};
+use crate::source::{is_hex, shown};
 
 /// How reading one answer ended.
 enum Ended {
@@ -219,25 +220,26 @@ fn read_body(
 
 /// What the hop before the content says about the file has to agree with the listing, before a byte is read.
 fn check_description(job: &Job<'_>, answer: &Answer) -> Result<()> {
-    if let (Some(expected), Some(found)) = (&job.commit, answer.description("x-repo-commit")) {
-        if expected != found {
-            let reason = format!("it is of commit `{}` instead of `{expected}`", crate::source::shown(found));
-            return Err(Error::BadAnswer { url: crate::client::shown_url(&answer.url), reason });
-        }
+    if let (Some(expected), Some(found)) = (&job.commit, answer.description("x-repo-commit"))
+        && expected != found
+    {
+        let reason = format!("it is of commit `{}` instead of `{expected}`", shown(found));
+        return Err(Error::BadAnswer { url: shown_url(&answer.url), reason });
     }
     if let Some(found) = answer.description("x-linked-size").and_then(|size| size.parse().ok()) {
         check_whole(job, Some(found))?;
     }
     let linked =
         answer.description("x-linked-etag").map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
-    if let (Some(Digest::Sha256(expected)), Some(found)) = (&job.digest, linked) {
-        if crate::source::is_hex(found, 64) && found != expected {
-            return Err(Error::WrongHash {
-                file: job.name.clone(),
-                expected: format!("sha256 {expected}"),
-                found: format!("sha256 {found} (X-Linked-Etag)"),
-            });
-        }
+    if let (Some(Digest::Sha256(expected)), Some(found)) = (&job.digest, linked)
+        && is_hex(found, 64)
+        && found != expected
+    {
+        return Err(Error::WrongHash {
+            file: job.name.clone(),
+            expected: format!("sha256 {expected}"),
+            found: format!("sha256 {found} (X-Linked-Etag)"),
+        });
     }
     Ok(())
 }

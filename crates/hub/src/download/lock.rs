@@ -1,6 +1,6 @@
 //! One writer a file, across threads and processes.
 //!
-//! The lock is `flock` on the same file that huggingface_hub locks, so Python and this program wait for each other.
+//! The lock is `flock` on the same file that `huggingface_hub` locks, so Python and this program wait for each other.
 //! Some network filesystems have no locks; there the digest check is what keeps a file whole.
 
 use std::fs::{File, TryLockError};

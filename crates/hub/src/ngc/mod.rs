@@ -60,9 +60,8 @@ impl<'a> Version<'a> {
             return Self::cached(client, id, &model, events);
         }
         let (access, info) = api::model(client, id, events)?;
-        let version = match id.version().map(str::to_owned).or(info.latest) {
-            Some(version) => version,
-            None => return Err(api::not_found(client, access, id, events)),
+        let Some(version) = id.version().map(str::to_owned).or(info.latest) else {
+            return Err(api::not_found(client, access, id, events));
         };
         let id = id.at(&version)?;
         let (access, listing) = api::files(client, access, &id, events)?;

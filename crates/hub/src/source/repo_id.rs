@@ -67,7 +67,7 @@ impl FromStr for RepoId {
         for part in [owner, name] {
             check_id_part(part).map_err(refused)?;
         }
-        if name.ends_with(".git") {
+        if name.strip_suffix(".git").is_some() {
             return Err(refused("it ends in `.git`"));
         }
         Ok(Self { owner: owner.to_owned(), name: name.to_owned() })

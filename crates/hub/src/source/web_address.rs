@@ -122,9 +122,10 @@ fn revision_and_path(segments: &[&str]) -> Option<(String, String)> {
 /// `None` where the path is not that of a model.
 fn ngc(url: &Url, segments: &[&str]) -> Option<Result<Source>> {
     let (org, team, rest) = match segments {
-        ["orgs", org, "teams", team, "models", rest @ ..] => (org, Some(*team), rest),
         ["orgs", org, "models", rest @ ..] => (org, None, rest),
-        ["orgs", org, team, "models", rest @ ..] => (org, Some(*team), rest),
+        ["orgs", org, "teams", team, "models", rest @ ..] | ["orgs", org, team, "models", rest @ ..] => {
+            (org, Some(*team), rest)
+        }
         _ => return None,
     };
     let (name, rest) = rest.split_first()?;

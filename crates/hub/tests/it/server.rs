@@ -3,6 +3,7 @@
 //! It keeps connections alive, honours `Range`, and can break a reply off in the middle, which is what the tests are
 //! about.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +58,7 @@ impl Reply {
         Self::status(200).header("Content-Type", "application/json").body(value.to_string().as_bytes())
     }
 
-    pub(crate) fn header(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
     }
@@ -147,7 +148,7 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Request>>) -> std
         let reply = handler(&request);
         let mut head = format!("HTTP/1.1 {} X\r\nContent-Length: {}\r\n", reply.status, reply.body.len());
         for (name, value) in &reply.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").map_err(std::io::Error::other)?;
         }
         writer.write_all(format!("{head}\r\n").as_bytes())?;
         if request.method == "HEAD" {
