@@ -2,7 +2,6 @@
 //!
 //! `benches/preprocess.sh` runs this and the Python tools on the same picture, one after the other.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
-#![expect(missing_docs, reason = "a bench has no interface")]
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -57,6 +57,7 @@ impl Xyxy {
     }
 
     /// The part inside an image of this size.
+    #[must_use]
     pub fn clipped(self, width: u32, height: u32) -> Self {
         let (width, height) = (width as f32, height as f32);
         Self {
@@ -128,7 +129,7 @@ mod tests {
         let centre = Cxcywh { cx: 20.0, cy: 40.0, w: 20.0, h: 40.0 };
         assert_eq!(Xyxy::from(centre), corners);
         assert_eq!(Cxcywh::from(corners), centre);
-        assert_eq!(corners.to_xywh(), [10.0, 20.0, 20.0, 40.0]);
+        assert_eq!(corners.to_xywh().map(f32::to_bits), [10.0_f32, 20.0, 20.0, 40.0].map(f32::to_bits));
         assert_eq!(corners.clipped(25, 50), Xyxy::new(10.0, 20.0, 25.0, 50.0));
     }
 }

@@ -6,10 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Labels};
-
-/// Largest side of an input, in pixels: beyond it a description is taken for damaged.
-const LARGEST_SIDE: u32 = 16_384;
+use crate::head::Head;
+use crate::input::ImageInput;
+use crate::{BoxFormat, Error, Labels};
 
 /// Everything about a detector that is not in its graph.
 ///
@@ -29,251 +28,6 @@ pub struct Detector {
     /// How the output tensors become boxes.
     pub head: Head,
 }
-
-/// How an image becomes the input tensor: `[batch, 3, height, width]`, always channels first.
-///
-/// Order: convert to RGB, resize, pad (letterbox), `(x * scale - mean) / std`, channel order, pad (shortest edge).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageInput {
-    /// Name of the graph's image input.
-    pub tensor: String,
-    /// Width of the input tensor in pixels.
-    pub width: u32,
-    /// Height of the input tensor in pixels.
-    pub height: u32,
-    /// Which colour is channel 0.
-    pub channels: ChannelOrder,
-    /// How an image of any size is made to fit.
-    pub resize: Resize,
-    /// Interpolation of the resize.
-    pub filter: Filter,
-    /// Whether the filter widens with the reduction, as PIL and torchvision do (`OpenCV` does not).
-    pub antialias: bool,
-    /// Applied first to the bytes 0–255: 1/255, or 1 when the model wants 0–255.
-    pub scale: f32,
-    /// Subtracted after `scale`, in the tensor's channel order.
-    pub mean: [f32; 3],
-    /// Divided by after `mean`, in the tensor's channel order.
-    pub std: [f32; 3],
-    /// Element type of the input tensor.
-    pub dtype: ElementType,
-    /// The `pixel_mask` input of the DETR family, where the graph has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mask: Option<PixelMask>,
-    /// Name of an int64 input `[batch, 2]` that takes (width, height) of the original image, where the graph has one
-    /// (`orig_target_sizes` of the RT-DETR and D-FINE repositories).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_size: Option<String>,
-}
-
-/// The int64 input `[batch, height, width]` that is 1 on the image and 0 on the padding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PixelMask {
-    /// Name of the graph's mask input.
-    pub tensor: String,
-    /// Declared width: the input's, or 64 in older exports.
-    pub width: u32,
-    /// Declared height: the input's, or 64 in older exports.
-    pub height: u32,
-}
-
-/// Which colour is channel 0 of the input tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChannelOrder {
-    /// Red first.
-    Rgb,
-    /// Blue first.
-    Bgr,
-}
-
-/// Element type of the input tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ElementType {
-    /// 32-bit floats.
-    #[serde(rename = "float32")]
-    F32,
-    /// 16-bit floats.
-    #[serde(rename = "float16")]
-    F16,
-    /// Bytes 0–255: the graph itself normalises.
-    #[serde(rename = "uint8")]
-    U8,
-}
-
-/// How an image of any size is made to fit `width` × `height`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "policy", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Resize {
-    /// Both sides set; the aspect ratio is not kept.
-    Stretch,
-    /// Ratio kept, the rest filled with grey before normalisation.
-    Letterbox {
-        /// Value of the padding, 0–255, in every channel (Ultralytics: 114).
-        fill: u8,
-        /// Image in the middle (Ultralytics), or in the top left corner.
-        centred: bool,
-        /// Whether small images are enlarged.
-        upscale: bool,
-    },
-    /// Ratio kept by the shortest and longest side (Hugging Face DETR); padded right and bottom with 0 *after*
-    /// normalisation. An image that would not fit `width` × `height` is reduced further.
-    ShortestEdge {
-        /// Wanted length of the shorter side.
-        shortest: u32,
-        /// Bound of the longer side.
-        longest: u32,
-        /// Both sides are rounded down to a multiple of this (YOLOS: 16).
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        multiple_of: Option<u32>,
-    },
-}
-
-/// Interpolation of a resize, by PIL's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Filter {
-    /// Nearest neighbour.
-    Nearest,
-    /// Area average.
-    Box,
-    /// Linear.
-    Bilinear,
-    /// Hamming window of a linear filter's support.
-    Hamming,
-    /// Cubic with a = −0.5.
-    Bicubic,
-    /// Lanczos of three lobes.
-    Lanczos,
-}
-
-/// How the output tensors become boxes. `b` is the batch, `n` the rows, `C` the classes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Head {
-    /// DETR family: one row a query, class scores and a box. No suppression.
-    Queries {
-        /// Output of raw class scores, `[b, n, C]` (`C + 1` with a background column).
-        logits: String,
-        /// Output of boxes, `[b, n, 4]`.
-        boxes: String,
-        /// What the four numbers are.
-        format: BoxFormat,
-        /// From raw scores to probabilities.
-        activation: Activation,
-        /// Which pairs of query and class become detections.
-        selection: Selection,
-    },
-    /// One row an anchor or cell, suppressed by us (Ultralytics without `nms`, YOLOv5).
-    Dense {
-        /// Output of rows: four box numbers, objectness where there is one, `C` class scores.
-        output: String,
-        /// Which axis is the rows'.
-        layout: DenseLayout,
-        /// Whether a fifth number multiplies the class scores.
-        objectness: bool,
-        /// What the four numbers are.
-        format: BoxFormat,
-        /// What is left to apply to objectness and scores ([`Activation::None`] when the graph did it).
-        activation: Activation,
-        /// Default IoU threshold of class-aware suppression; `None` for rows that need none.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        iou: Option<f32>,
-        /// Default confidence threshold.
-        confidence: f32,
-    },
-    /// Suppressed in the graph, one output `[b, n, 6]`: four box numbers, score, class. Rows of score 0 are padding.
-    EndToEnd {
-        /// Output of rows.
-        output: String,
-        /// What the four numbers are.
-        format: BoxFormat,
-    },
-    /// Suppressed in the graph, one output a quantity.
-    EndToEndParts {
-        /// Output `[b]` or `[b, 1]` of how many rows are used; `None` when all are (padding then has score 0, or a
-        /// negative class).
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        count: Option<String>,
-        /// Output of boxes, `[b, n, 4]`; `[b, n, 5]` with the score last when `scores` is `None` (`MMDetection`).
-        boxes: String,
-        /// Output of scores, `[b, n]`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        scores: Option<String>,
-        /// Output of class ids, `[b, n]`, of any number type.
-        classes: String,
-        /// What the four numbers are.
-        format: BoxFormat,
-    },
-}
-
-/// What the four numbers of a box are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BoxFormat {
-    /// Centre and size relative to the model's image, 0–1. With [`Resize::ShortestEdge`] relative to the image
-    /// without its padding, as the Hugging Face post-processing takes them.
-    CxcywhNormalized,
-    /// Corners relative to the model's image, as above.
-    XyxyNormalized,
-    /// Centre and size in pixels of the input tensor.
-    CxcywhPixels,
-    /// Corners in pixels of the input tensor.
-    XyxyPixels,
-    /// Corners in pixels of the original image: the graph was told its size ([`ImageInput::image_size`]).
-    XyxyOriginal,
-}
-
-/// From raw class scores to probabilities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "function", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Activation {
-    /// They are probabilities already.
-    None,
-    /// Each class by itself.
-    Sigmoid,
-    /// All classes of a row together.
-    Softmax {
-        /// Which column means "no object"; it is dropped after the softmax.
-        background: Background,
-    },
-}
-
-/// The column that means "no object".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Background {
-    /// There is none.
-    None,
-    /// The last one.
-    Last,
-}
-
-/// Which pairs of query and class become detections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Selection {
-    /// The best `count` of all queries × classes: a query may give several detections.
-    TopK {
-        /// How many are kept.
-        count: u32,
-    },
-    /// The best class of each query.
-    PerQuery,
-}
-
-/// Which axis of a dense output is the rows'.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DenseLayout {
-    /// `[b, 4 + C, n]`: Ultralytics from v8 on.
-    ChannelsFirst,
-    /// `[b, n, 4 + C]`: YOLOv5, with objectness.
-    RowsFirst,
-}
-
 impl Detector {
     /// The version of the description that this program writes and reads.
     pub const SCHEMA: u32 = 1;
@@ -286,8 +40,12 @@ impl Detector {
     }
 
     /// The text of `detector.json`: pretty JSON, fields in declared order, a newline at the end.
+    ///
+    /// # Panics
+    /// Never: all keys are strings or numbers, and numbers that JSON lacks are written as `null`.
     pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("a detector has only string keys");
+        let mut text =
+            serde_json::to_string_pretty(self).expect("a detector has only string and number keys");
         text.push('\n');
         text
     }
@@ -332,147 +90,20 @@ impl Detector {
         Ok(())
     }
 }
-
-impl ImageInput {
-    fn validate(&self) -> Result<(), Error> {
-        named("input.tensor", &self.tensor)?;
-        if let Some(name) = &self.image_size {
-            named("input.image_size", name)?;
-        }
-        side("input.width", self.width)?;
-        side("input.height", self.height)?;
-        if let Some(mask) = &self.mask {
-            named("input.mask.tensor", &mask.tensor)?;
-            side("input.mask.width", mask.width)?;
-            side("input.mask.height", mask.height)?;
-        }
-        if !(self.scale.is_finite() && self.scale > 0.0) {
-            return Err(refused("input.scale", self.scale, "a positive number"));
-        }
-        if !self.mean.iter().all(|mean| mean.is_finite()) {
-            return Err(refused("input.mean", format!("{:?}", self.mean), "three finite numbers"));
-        }
-        if !self.std.iter().all(|std| std.is_finite() && *std > 0.0) {
-            return Err(refused("input.std", format!("{:?}", self.std), "three positive numbers"));
-        }
-        if self.dtype == ElementType::U8 && !self.is_identity() {
-            return Err(refused("input.dtype", "`uint8`", "scale 1, mean 0 and std 1 with it"));
-        }
-        self.resize.validate()
-    }
-
-    /// Whether the tensor holds the bytes 0–255 as they are.
-    #[expect(clippy::float_cmp, reason = "only the exact identity leaves the bytes as they are")]
-    pub fn is_identity(&self) -> bool {
-        self.scale == 1.0 && self.mean == [0.0; 3] && self.std == [1.0; 3]
-    }
-}
-
-impl Resize {
-    fn validate(self) -> Result<(), Error> {
-        let Self::ShortestEdge { shortest, longest, multiple_of } = self else {
-            return Ok(());
-        };
-        side("input.resize.shortest", shortest)?;
-        side("input.resize.longest", longest)?;
-        if longest < shortest {
-            return Err(refused("input.resize.longest", longest, format!("at least {shortest}")));
-        }
-        match multiple_of {
-            Some(step) if step == 0 || step > shortest => {
-                Err(refused("input.resize.multiple_of", step, format!("1 to {shortest}")))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Filter {
-    /// The filter of a `resample` code in `preprocessor_config.json` (PIL's numbering), `None` for an unknown code.
-    pub fn from_pil(code: u32) -> Option<Self> {
-        [Self::Nearest, Self::Lanczos, Self::Bilinear, Self::Bicubic, Self::Box, Self::Hamming]
-            .get(code as usize)
-            .copied()
-    }
-}
-
-impl Head {
-    /// What the four numbers of a box are.
-    pub fn format(&self) -> BoxFormat {
-        match self {
-            Self::Queries { format, .. }
-            | Self::Dense { format, .. }
-            | Self::EndToEnd { format, .. }
-            | Self::EndToEndParts { format, .. } => *format,
-        }
-    }
-
-    /// The outputs that decoding reads, in the order of the fields.
-    pub fn outputs(&self) -> Vec<&str> {
-        match self {
-            Self::Queries { logits, boxes, .. } => vec![logits, boxes],
-            Self::Dense { output, .. } | Self::EndToEnd { output, .. } => vec![output],
-            Self::EndToEndParts { count, boxes, scores, classes, .. } => count
-                .iter()
-                .chain([boxes])
-                .chain(scores.iter())
-                .chain([classes])
-                .map(String::as_str)
-                .collect(),
-        }
-    }
-
-    fn validate(&self) -> Result<(), Error> {
-        let outputs = self.outputs();
-        for (index, output) in outputs.iter().enumerate() {
-            named("head", output)?;
-            if outputs[..index].contains(output) {
-                return Err(refused("head", format!("`{output}` twice"), "a different output for each part"));
-            }
-        }
-        match self {
-            Self::Queries { selection: Selection::TopK { count: 0 }, .. } => {
-                Err(refused("head.selection.count", 0, "at least 1"))
-            }
-            Self::Queries {
-                selection: Selection::TopK { .. },
-                activation: Activation::Softmax { .. },
-                ..
-            } => Err(refused("head.selection", "`top_k` with a softmax", "`per_query`")),
-            Self::Dense { activation: Activation::Softmax { .. }, .. } => {
-                Err(refused("head.activation", "`softmax`", "`none` or `sigmoid` for a dense head"))
-            }
-            Self::Dense { iou, confidence, .. } => {
-                fraction("head.iou", iou.unwrap_or(0.0))?;
-                fraction("head.confidence", *confidence)
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-fn refused(field: &str, value: impl ToString, expected: impl ToString) -> Error {
+pub(crate) fn refused(field: &str, value: impl std::fmt::Display, expected: impl std::fmt::Display) -> Error {
     Error::Field { field: field.to_owned(), value: value.to_string(), expected: expected.to_string() }
 }
 
-fn named(field: &str, name: &str) -> Result<(), Error> {
+pub(crate) fn named(field: &str, name: &str) -> Result<(), Error> {
     if name.is_empty() { Err(refused(field, "empty", "the name of a tensor")) } else { Ok(()) }
-}
-
-fn side(field: &str, side: u32) -> Result<(), Error> {
-    if (1..=LARGEST_SIDE).contains(&side) {
-        return Ok(());
-    }
-    Err(refused(field, side, format!("1 to {LARGEST_SIDE} pixels")))
-}
-
-fn fraction(field: &str, value: f32) -> Result<(), Error> {
-    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(refused(field, value, "a number from 0 to 1")) }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::{
+        Activation, Background, ChannelOrder, DenseLayout, ElementType, Filter, PixelMask, Resize, Selection,
+    };
 
     pub(crate) fn detector() -> Detector {
         Detector::new(

@@ -34,7 +34,7 @@ pub fn class_colour(label: u32) -> [u8; 3] {
     const GOLDEN_RATIO: f64 = 0.618_033_988_749_895;
     let hue = (f64::from(label) * GOLDEN_RATIO).fract() * 6.0;
     let value = [0.95, 0.75, 0.6][(label as usize / 8) % 3];
-    let saturation = if label / 24 % 2 == 0 { 0.85 } else { 0.55 };
+    let saturation = if (label / 24).is_multiple_of(2) { 0.85 } else { 0.55 };
     let channel = |shift: f64| {
         let k = (hue + shift).rem_euclid(6.0);
         let level = value - value * saturation * k.min(4.0 - k).clamp(0.0, 1.0);

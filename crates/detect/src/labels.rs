@@ -98,7 +98,8 @@ impl Labels {
 
     /// The text of `labels.txt`: line `n` is the name of id `n`, holes as `N/A`.
     pub fn to_lines(&self) -> String {
-        (0..self.len() as u32).map(|id| format!("{}\n", self.name(id).unwrap_or(HOLE))).collect()
+        let names: Vec<&str> = (0..self.len() as u32).map(|id| self.name(id).unwrap_or(HOLE)).collect();
+        names.join("\n") + "\n"
     }
 }
 

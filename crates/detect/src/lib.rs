@@ -10,7 +10,9 @@ mod detector;
 mod draw;
 mod error;
 mod geometry;
+mod head;
 mod image;
+mod input;
 mod labels;
 pub mod metrics;
 mod nms;
@@ -19,14 +21,13 @@ mod resample;
 
 pub use boxes::{Cxcywh, Xyxy, iou};
 pub use decode::{Detection, Detections, Thresholds};
-pub use detector::{
-    Activation, Background, BoxFormat, ChannelOrder, DenseLayout, Detector, ElementType, Filter, Head,
-    ImageInput, PixelMask, Resize, Selection,
-};
+pub use detector::Detector;
 pub use draw::{class_colour, draw, encode_jpeg, encode_png};
 pub use error::Error;
 pub use geometry::Geometry;
+pub use head::{Activation, Background, BoxFormat, DenseLayout, Head, Selection};
 pub use image::Image;
+pub use input::{ChannelOrder, ElementType, Filter, ImageInput, PixelMask, Resize};
 pub use labels::Labels;
 pub use nms::suppress;
 pub use preprocess::{Preprocessed, preprocess};

@@ -188,6 +188,7 @@ fn tensor_error(name: &str, source: graph::Error) -> Error {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "bytes of 0–255 and halves of them are exact")]
 mod tests {
     use super::*;
     use crate::Filter;

@@ -119,10 +119,12 @@ mod tests {
         }
     }
 
+    type Case = (&'static str, &'static [(u64, &'static str)], Matching, &'static [(u32, u64)]);
+
     #[test]
     fn names_decide() {
         let labels = Labels::from_lines("person\nbicycle\ncar\nmotorbike\n").unwrap();
-        let cases: [(&str, &[(u64, &str)], Matching, &[(u32, u64)]); 6] = [
+        let cases: [Case; 6] = [
             ("same ids", &[(0, "person"), (2, "Car")], Matching::ById, &[(0, 0), (2, 2)]),
             (
                 "shifted ids",

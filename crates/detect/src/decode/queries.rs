@@ -75,8 +75,12 @@ impl<'a> Rows<'a> {
         match self.activation {
             Activation::Sigmoid => {
                 // Comparing logits spares the exponential of the many that cannot pass; the margin covers rounding.
-                let low = (confidence / (1.0 - confidence)).ln() - 1e-3;
-                let near = logits.iter().enumerate().filter(|(_, logit)| !(**logit < low));
+                let low = if confidence > 0.0 {
+                    (confidence / (1.0 - confidence)).ln() - 1e-3
+                } else {
+                    f32::NEG_INFINITY
+                };
+                let near = logits.iter().enumerate().filter(|(_, logit)| **logit >= low);
                 near.map(|(at, &logit)| (sigmoid(logit), at))
                     .filter(|(score, _)| *score > confidence)
                     .collect()

@@ -13,9 +13,9 @@ use crate::{Detection, iou};
 pub struct AgreementBounds {
     /// Detections at or below this score need no partner (but may be one).
     pub confidence: f32,
-    /// Two detections of a class are the same object from this IoU on.
+    /// Two detections of a class are the same object from this `IoU` on.
     pub same_iou: f32,
-    /// A pair below this IoU counts as moved.
+    /// A pair below this `IoU` counts as moved.
     pub moved_iou: f32,
     /// A pair whose scores differ by more than this counts as rescored.
     pub score_difference: f32,
@@ -45,9 +45,9 @@ pub struct Agreement {
     pub max_score_difference: f64,
     /// Mean difference of score of the pairs; 0 without pairs.
     pub mean_score_difference: f64,
-    /// Smallest IoU of a pair; 1 without pairs.
+    /// Smallest `IoU` of a pair; 1 without pairs.
     pub min_iou: f64,
-    /// Mean IoU of the pairs; 1 without pairs.
+    /// Mean `IoU` of the pairs; 1 without pairs.
     pub mean_iou: f64,
 }
 
@@ -124,7 +124,7 @@ impl Agreement {
     }
 }
 
-/// The partner that overlaps most, with its IoU. Of equal overlaps the nearer score wins, so that exact duplicates pair
+/// The partner that overlaps most, with its `IoU`. Of equal overlaps the nearer score wins, so that exact duplicates pair
 /// with their copies.
 fn best_partner(detection: &Detection, free: &[&Detection], least: f32) -> Option<(usize, f32)> {
     if detection.score.is_nan() {

@@ -21,9 +21,9 @@ const MOST_DETECTIONS: usize = 2;
 pub struct CocoMap {
     /// mAP@[.5:.95], at most 100 detections an image.
     pub map: f64,
-    /// AP at IoU 0.50.
+    /// AP at `IoU` 0.50.
     pub ap50: f64,
-    /// AP at IoU 0.75.
+    /// AP at `IoU` 0.75.
     pub ap75: f64,
     /// mAP of objects below 32² pixels.
     pub ap_small: f64,
@@ -56,9 +56,9 @@ pub struct ClassScores {
     pub objects: usize,
     /// mAP@[.5:.95]; −1 without objects.
     pub map: f64,
-    /// AP at IoU 0.50; −1 without objects.
+    /// AP at `IoU` 0.50; −1 without objects.
     pub ap50: f64,
-    /// Precision at IoU 0.50 by recall 0, 0.01 … 1; empty without objects.
+    /// Precision at `IoU` 0.50 by recall 0, 0.01 … 1; empty without objects.
     pub precision: Vec<f64>,
 }
 
@@ -72,7 +72,7 @@ pub struct Evaluation {
     pub images: usize,
     /// Annotated objects, crowds left out.
     pub objects: usize,
-    /// Precision at IoU 0.50 by recall 0, 0.01 … 1, mean of the classes; empty without objects.
+    /// Precision at `IoU` 0.50 by recall 0, 0.01 … 1, mean of the classes; empty without objects.
     pub precision: Vec<f64>,
     /// The classes of the dataset, by label.
     pub classes: Vec<ClassScores>,
@@ -217,7 +217,7 @@ fn results(
     Ok(results)
 }
 
-/// mAP, AP50 and the curve at IoU 0.50 of a category.
+/// mAP, AP50 and the curve at `IoU` 0.50 of a category.
 fn class_scores(evaluator: &COCOeval, category: u64) -> (f64, f64, Vec<f64>) {
     let nothing = (-1.0, -1.0, Vec::new());
     let Some(accumulated) = evaluator.accumulated() else { return nothing };

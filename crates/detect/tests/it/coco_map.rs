@@ -20,7 +20,7 @@ struct Expected {
     stats: [f64; 12],
     /// mAP and AP50 by category.
     classes: BTreeMap<u64, (f64, f64)>,
-    /// Precision at IoU 0.50 by category, every tenth of the 101 points.
+    /// Precision at `IoU` 0.50 by category, every tenth of the 101 points.
     curves: BTreeMap<u64, Vec<f64>>,
 }
 

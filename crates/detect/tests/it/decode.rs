@@ -19,9 +19,11 @@ struct Case {
     /// Height and width of each original image.
     sizes: Vec<(u32, u32)>,
     thresholds: Thresholds,
-    /// Label, score, corners.
-    expected: Vec<Vec<(u32, f32, f32, f32, f32, f32)>>,
+    expected: Vec<Vec<Row>>,
 }
+
+/// Label, score, corners.
+type Row = (u32, f32, f32, f32, f32, f32);
 
 #[derive(Deserialize)]
 struct Values {
