@@ -74,13 +74,13 @@ impl fmt::Display for Summary {
                 writeln!(f, "  {word:<7} {value}")?;
             }
         }
-        if !file.ignored.is_empty() {
-            writeln!(
-                f,
-                "  {} tensors of the checkpoint are not needed: {}",
-                file.ignored.len(),
-                file.ignored.join(", ")
-            )?;
+        let (counters, others): (Vec<&String>, Vec<&String>) =
+            file.ignored.iter().partition(|name| name.ends_with(COUNTER));
+        if !counters.is_empty() {
+            writeln!(f, "  not needed: {} × {COUNTER}", counters.len())?;
+        }
+        for name in others {
+            writeln!(f, "  not needed: {name}")?;
         }
         Ok(())
     }
