@@ -57,7 +57,7 @@ pub enum Error {
         /// Its words, with the node where it names one.
         reason: String,
     },
-    /// The backend panicked. A session that did is not used again.
+    /// The backend panicked.
     #[error("backend `{backend}` broke off: {message}")]
     Panicked {
         /// The backend.

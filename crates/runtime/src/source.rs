@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use graph::Model;
@@ -22,22 +23,38 @@ pub enum OnnxSource<'a> {
 }
 
 impl OnnxSource<'_> {
-    /// The graph without opening external data; of a file, no weight is read.
-    ///
-    /// The source is given back because reading the bytes takes them apart and puts them together again without a
-    /// copy.
-    pub(crate) fn structure(self) -> Result<(Model, Self), Error> {
+    /// What `take` takes from the graph, whose external data is not opened; of a file, no weight is read. The source comes
+    /// back, its bytes not copied, as long as nothing that was taken shares them.
+    pub(crate) fn read<T>(self, take: impl FnOnce(Model) -> Result<T, Error>) -> Result<(T, Self), Error> {
         match self {
-            Self::File(path) => {
-                let model = graph::onnx::read_structure(map(path)?)?;
-                Ok((model, self))
-            }
+            Self::File(path) => Ok((take(graph::onnx::read_structure(map(path)?)?)?, self)),
             Self::Bytes(bytes) => {
-                let bytes = Bytes::from(bytes);
-                let model = graph::onnx::read_structure(bytes.clone())?;
-                Ok((model, Self::Bytes(Vec::from(bytes))))
+                let shared = Arc::new(bytes);
+                let model = graph::onnx::read_structure(Bytes::from_owner(Shared(Arc::clone(&shared))))?;
+                let taken = take(model)?;
+                Ok((taken, Self::Bytes(Arc::unwrap_or_clone(shared))))
             }
         }
+    }
+
+    /// The same graph, as bytes unless the file's name ends in this suffix: some libraries go by the name.
+    pub(crate) fn with_suffix(self, suffix: &str) -> Result<Self, Error> {
+        match self {
+            Self::File(path) if !path.extension().is_some_and(|found| found.eq_ignore_ascii_case(suffix)) => {
+                let read = std::fs::read(path);
+                read.map(Self::Bytes).map_err(|source| Error::Read { path: path.to_owned(), source })
+            }
+            other => Ok(other),
+        }
+    }
+}
+
+/// Bytes that two own for a while.
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -57,4 +74,23 @@ fn map(path: &Path) -> Result<Bytes, Error> {
     // reading fail with a signal: the same risk as with every mapped model file.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
     Ok(Bytes::from_owner(map))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_without_a_copy() {
+        let mut builder = graph::Builder::new("one", 17);
+        let tensor = graph::Tensor::from_f32([4], vec![1.0; 4]);
+        let weight = builder.weight("w", tensor.unwrap());
+        builder.output("y", &weight);
+        let mut bytes = Vec::new();
+        graph::onnx::write(&builder.finish("test", "1").unwrap(), &mut bytes).unwrap();
+        let address = bytes.as_ptr();
+        let (nodes, source) = OnnxSource::Bytes(bytes).read(|model| Ok(model.graph.nodes.len())).unwrap();
+        assert_eq!(nodes, 1);
+        assert!(matches!(source, OnnxSource::Bytes(bytes) if bytes.as_ptr() == address));
+    }
 }

@@ -10,7 +10,7 @@ use graph::{Builder, DataType, Dim, Model, Tensor, Value};
 use runtime::{BACKENDS, Error, LoadOptions, compare};
 use serde::Deserialize;
 
-use crate::bytes;
+use crate::written::bytes;
 
 /// What a backend is known to refuse: backend, case.
 const GAPS: &[(&str, &str)] = &[
@@ -108,7 +108,7 @@ const CASES: &[Case] = &[
     ("resize_cubic", &[0], |b, x| vec![b.resize(&x[0], 8, 6, Interpolation::Cubic)]),
     ("grid_sample", &[0, 1], |b, x| vec![b.grid_sample(&x[0], &x[1])]),
     ("attention", &[0], |b, x| {
-        let mut heads = |b: &mut Builder, weight: &Value, order: &[usize]| {
+        let heads = |b: &mut Builder, weight: &Value, order: &[usize]| {
             let mixed = b.matmul(&x[0], weight);
             let split = b.reshape(&mixed, &[0, 8, 2, 3]);
             b.transpose(&split, order)

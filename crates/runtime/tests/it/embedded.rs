@@ -4,7 +4,7 @@ use graph::{Attribute, Builder, DataType, Dim, Model, Node, Tensor, ValueInfo};
 use runtime::backends::embedded::{Embedded, Observer, RTEN_VERSION, record_shapes};
 use runtime::{Backend, Error, LoadOptions, OnnxSource, Session};
 
-use crate::{bytes, source};
+use crate::written::{bytes, source};
 
 fn load(model: &Model) -> Result<Box<dyn Session>, Error> {
     Embedded.load(source(model), &LoadOptions::default())
@@ -178,6 +178,20 @@ fn an_output_may_be_an_input_or_a_constant() {
     let outputs = load(&model).unwrap().run(&[("x", &floats(&[5.0]))]).unwrap();
     let values: Vec<f32> = outputs.iter().flat_map(|(_, tensor)| tensor.to_f32().unwrap()).collect();
     assert_eq!(values, [6.0, 5.0, 1.0]);
+}
+
+/// The library panics on a constant step of 0 while it infers shapes.
+#[test]
+fn a_panic_in_the_library_is_an_error() {
+    let mut builder = Builder::new("slice", 17);
+    let x = builder.input("x", DataType::F32, vec![Dim::Fixed(4)]);
+    let y = builder.slice(&x, 0, 0, 4);
+    builder.output("y", &y);
+    let mut model = builder.finish("test", "1").unwrap();
+    model.graph.initializers.insert("none".into(), Tensor::from_i64([1], vec![0]).unwrap());
+    model.graph.nodes[0].inputs[4] = "none".into();
+    let error = load(&model).err().unwrap();
+    assert_eq!(error.to_string(), "backend `embedded` broke off: Slice step cannot be 0");
 }
 
 /// Quantizes to `int8` and back, as our INT8 graphs do: halves to even, saturated, with a scale for each channel.

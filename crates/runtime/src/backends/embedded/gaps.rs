@@ -44,7 +44,11 @@ fn check_graph(scope: &Scope<'_>) -> Result<(), Error> {
         if let Some(reason) = gaps.find_map(|(_, gap)| gap(node, scope)) {
             return Err(Error::Unsupported {
                 backend: NAME,
-                node: label(node),
+                node: if node.name.is_empty() {
+                    node.outputs.first().cloned().unwrap_or_default()
+                } else {
+                    node.name.clone()
+                },
                 op: node.op_type.clone(),
                 reason: reason.to_owned(),
             });
@@ -54,11 +58,6 @@ fn check_graph(scope: &Scope<'_>) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// The node's name, or its first output where it has none.
-pub(super) fn label(node: &Node) -> String {
-    if node.name.is_empty() { node.outputs.first().cloned().unwrap_or_default() } else { node.name.clone() }
 }
 
 fn cubic(node: &Node, _: &Scope<'_>) -> Option<&'static str> {

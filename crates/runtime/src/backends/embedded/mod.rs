@@ -1,20 +1,22 @@
 //! `rten`, compiled in: runs on every machine with nothing installed.
 //!
-//! The library knows fewer element types than ONNX and quietly approximates a few operators; [`gaps`] lists both. It
+//! The library knows fewer element types than ONNX and quietly approximates a few operators; `gaps.rs` lists both. It
 //! may panic on a graph that lies about itself, so every call into it is fenced.
 
 mod convert;
 mod gaps;
 mod observe;
+mod outline;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use graph::{Model, Tensor, ValueInfo};
+use graph::{Tensor, ValueInfo};
 use rten::{LoadError, LoadErrorKind, ModelOptions, NodeId, RunError, RunOptions, ThreadPool, ValueOrView};
 
 use crate::{Backend, Error, LoadOptions, Machine, OnnxSource, Probe, Session, checks};
 use convert::Input;
+use outline::{Outline, OutlineNode};
 
 pub use observe::{Observer, record_shapes};
 
@@ -37,10 +39,9 @@ impl Backend for Embedded {
     }
 
     fn load(&self, source: OnnxSource<'_>, options: &LoadOptions) -> Result<Box<dyn Session>, Error> {
-        let (structure, source) = source.structure()?;
-        let engine = Engine::load(&structure, source, options, true)?;
-        let inputs = structure.graph.inputs;
-        let outputs = structure.graph.outputs;
+        let (outline, source) = source.read(Outline::new)?;
+        let engine = Engine::load(&outline, source, options, true)?;
+        let Outline { inputs, outputs, .. } = outline;
         let output_ids = outputs.iter().map(|info| engine.id(&info.name)).collect::<Result<_, _>>()?;
         Ok(Box::new(EmbeddedSession { engine, inputs, outputs, output_ids }))
     }
@@ -96,28 +97,26 @@ struct Engine {
     model: rten::Model,
     pool: Arc<ThreadPool>,
     threads: usize,
-    /// Set by a panic: its locks and buffers may be half-changed.
-    broken: bool,
 }
 
 impl Engine {
     fn load(
-        structure: &Model,
+        outline: &Outline,
         source: OnnxSource<'_>,
         options: &LoadOptions,
         optimize: bool,
     ) -> Result<Self, Error> {
-        gaps::check(structure)?;
         let threads = options.threads.filter(|count| *count > 0).unwrap_or_else(Machine::worker_threads);
         let pool = Arc::new(ThreadPool::with_num_threads(threads));
+        let source = source.with_suffix("onnx")?;
         let mut loading = ModelOptions::with_all_ops();
         loading.enable_optimization(optimize);
         let loaded = fenced(|| match source {
             OnnxSource::File(path) => loading.load_file(path),
             OnnxSource::Bytes(bytes) => loading.load(bytes),
         })?;
-        let model = loaded.map_err(|error| load_error(&error, structure))?;
-        Ok(Self { model, pool, threads, broken: false })
+        let model = loaded.map_err(|error| load_error(&error, outline))?;
+        Ok(Self { model, pool, threads })
     }
 
     fn id(&self, value: &str) -> Result<NodeId, Error> {
@@ -127,28 +126,20 @@ impl Engine {
     }
 
     fn run(
-        &mut self,
+        &self,
         inputs: Vec<(NodeId, ValueOrView<'_>)>,
         outputs: &[NodeId],
     ) -> Result<Vec<rten::Value>, Error> {
-        if self.broken {
-            return Err(Error::Run { backend: NAME, reason: "it broke off in an earlier run".into() });
-        }
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.pool)));
-        match fenced(|| self.model.run(inputs, outputs, Some(options))) {
-            Ok(result) => result.map_err(|error| run_error(&error)),
-            Err(panic) => {
-                self.broken = true;
-                Err(panic)
-            }
-        }
+        fenced(|| self.model.run(inputs, outputs, Some(options)))?.map_err(|error| run_error(&error))
     }
 }
 
 /// Calls into the library; a panic becomes an error.
 ///
-/// The library trusts a graph's attributes in places: an `auto_pad` on an empty image or an output without a producer
-/// panics. A server that checks uploaded models must outlive that.
+/// The library trusts a graph's constants in places: a `Slice` with a step of 0 panics, at loading where it is a constant. A
+/// server that checks uploaded models must outlive that. What cannot be fenced is memory: a graph that asks for an
+/// impossible amount ends the process.
 fn fenced<T>(call: impl FnOnce() -> T) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
         let message = payload
@@ -160,7 +151,7 @@ fn fenced<T>(call: impl FnOnce() -> T) -> Result<T, Error> {
 }
 
 /// The library's words; with the operator where it refused a node.
-fn load_error(error: &LoadError, structure: &Model) -> Error {
+fn load_error(error: &LoadError, outline: &Outline) -> Error {
     if error.kind() != LoadErrorKind::OperatorInvalid {
         return Error::Load { backend: NAME, reason: error.to_string() };
     }
@@ -169,17 +160,17 @@ fn load_error(error: &LoadError, structure: &Model) -> Error {
     let reason = text.strip_prefix(&format!("in node \"{name}\": ")).unwrap_or(&text);
     let reason = reason.strip_prefix("operator error: ").unwrap_or(reason).to_owned();
     // A nameless node is found by its operator, which begins the message when it is not known at all.
-    let node = structure.graph.nodes.iter().find(|node| {
+    let node = outline.nodes.iter().find(|node| {
         if name.is_empty() {
-            node.name.is_empty() && reason.split([' ', '.']).any(|word| word == node.op_type)
+            node.name.is_empty() && reason.split([' ', '/']).any(|word| word == node.op)
         } else {
             node.name == name
         }
     });
     Error::Unsupported {
         backend: NAME,
-        node: node.map_or_else(|| name.to_owned(), gaps::label),
-        op: node.map_or_else(|| "unknown operator".into(), |node| node.op_type.clone()),
+        node: node.map_or_else(|| name.to_owned(), OutlineNode::label),
+        op: node.map_or_else(|| "unknown operator".into(), |node| node.op.clone()),
         reason,
     }
 }

@@ -4,13 +4,14 @@
 //! session. Values are asked for a few nodes at a time and dropped after their last use: asking for all of them at once
 //! would hold every activation of the network.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use graph::{DataType, Graph, Model, Tensor, ValueInfo};
+use graph::{DataType, Tensor, ValueInfo};
 use rten::{NodeId, Value};
 use rten_tensor::Layout;
 
 use super::convert::{self, Input};
+use super::outline::{Outline, OutlineNode};
 use super::{Engine, feed};
 use crate::{Error, LoadOptions, OnnxSource};
 
@@ -41,13 +42,10 @@ impl Observer {
     /// # Errors
     /// Those of [`crate::Backend::load`].
     pub fn load(source: OnnxSource<'_>, options: &LoadOptions) -> Result<Self, Error> {
-        let (structure, source) = source.structure()?;
-        let engine = Engine::load(&structure, source, options, false)?;
-        let stretches = plan(&structure, &engine);
-        let graph = structure.graph;
-        let infos = graph.values.into_values().chain(graph.outputs);
-        let declared = infos.filter_map(|info| Some((info.name, info.dtype?))).collect();
-        Ok(Self { engine, inputs: graph.inputs, declared, stretches })
+        let (outline, source) = source.read(Outline::new)?;
+        let engine = Engine::load(&outline, source, options, false)?;
+        let stretches = plan(&outline, &engine);
+        Ok(Self { engine, inputs: outline.inputs, declared: outline.dtypes, stretches })
     }
 
     /// What the graph takes.
@@ -66,7 +64,7 @@ impl Observer {
         mut visit: impl FnMut(&str, Tensor) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let declared = &self.declared;
-        walk(&mut self.engine, &self.inputs, &self.stretches, inputs, |name, value| {
+        walk(&self.engine, &self.inputs, &self.stretches, inputs, |name, value| {
             visit(name, convert::output(name, value.clone(), declared.get(name).copied())?)
         })
     }
@@ -81,7 +79,7 @@ impl Observer {
     ) -> Result<BTreeMap<String, (DataType, Vec<usize>)>, Error> {
         let mut shapes = BTreeMap::new();
         let declared = &self.declared;
-        walk(&mut self.engine, &self.inputs, &self.stretches, inputs, |name, value| {
+        walk(&self.engine, &self.inputs, &self.stretches, inputs, |name, value| {
             let dtype = declared.get(name).copied().unwrap_or(match value {
                 Value::Int32Tensor(_) => DataType::I32,
                 Value::Int8Tensor(_) => DataType::I8,
@@ -107,7 +105,7 @@ pub fn record_shapes(
 }
 
 fn walk(
-    engine: &mut Engine,
+    engine: &Engine,
     declared: &[ValueInfo],
     stretches: &[Stretch],
     inputs: &[(&str, &Tensor)],
@@ -137,54 +135,27 @@ fn walk(
     Ok(())
 }
 
-/// Cuts the graph's nodes into stretches. Values that the library does not know (of `Constant` nodes, or never asked
-/// for) are left out.
-fn plan(model: &Model, engine: &Engine) -> Vec<Stretch> {
-    let graph = &model.graph;
+/// Cuts the graph's nodes into stretches. Values that the library does not know are left out.
+fn plan(outline: &Outline, engine: &Engine) -> Vec<Stretch> {
     let id = |name: &str| engine.model.find_node(name).map(|id| (name.to_owned(), id));
-    let nodes: Vec<_> = graph.nodes.iter().filter(|node| node.op_type != "Constant").collect();
-    let reads: Vec<Vec<&str>> = nodes
-        .iter()
-        .map(|node| {
-            let mut names: Vec<&str> = node.inputs.iter().map(String::as_str).collect();
-            for inner in node.subgraphs() {
-                captured(inner, &mut names);
-            }
-            names
-        })
-        .collect();
+    let nodes: Vec<&OutlineNode> = outline.nodes.iter().filter(|node| node.op != "Constant").collect();
     let mut last_use: HashMap<&str, usize> = HashMap::new();
-    for (at, names) in reads.iter().enumerate() {
-        for name in names {
-            last_use.insert(name, at / STRETCH);
-        }
+    for (at, node) in nodes.iter().enumerate() {
+        last_use.extend(node.reads.iter().map(|name| (name.as_str(), at / STRETCH)));
     }
-    let mut made: HashSet<&str> = graph.inputs.iter().map(|info| info.name.as_str()).collect();
+    let mut made: HashSet<&str> = outline.inputs.iter().map(|info| info.name.as_str()).collect();
     let mut stretches = Vec::new();
-    for (at, (group, names)) in nodes.chunks(STRETCH).zip(reads.chunks(STRETCH)).enumerate() {
-        let outputs = || group.iter().flat_map(|node| &node.outputs).map(String::as_str);
-        let mut needs: Vec<&str> =
-            names.iter().flatten().copied().filter(|name| made.contains(name)).collect();
-        needs.sort_unstable();
-        needs.dedup();
-        made.extend(outputs().filter(|name| !name.is_empty()));
-        let done = |name: &&str| last_use.get(name).is_none_or(|last| *last <= at);
+    for (at, group) in nodes.chunks(STRETCH).enumerate() {
+        let reads = group.iter().flat_map(|node| &node.reads).map(String::as_str);
+        let needs: BTreeSet<&str> = reads.filter(|name| made.contains(name)).collect();
+        let makes: Vec<&str> = group.iter().flat_map(|node| &node.makes).map(String::as_str).collect();
+        made.extend(&makes);
+        let done = |name: &&&str| last_use.get(**name).is_none_or(|last| *last <= at);
         stretches.push(Stretch {
-            ends: needs.iter().copied().chain(outputs()).filter(done).map(str::to_owned).collect(),
-            needs: needs.into_iter().filter_map(id).collect(),
-            makes: outputs().filter(|name| !name.is_empty()).filter_map(id).collect(),
+            ends: needs.iter().chain(&makes).filter(done).map(|name| (*name).to_owned()).collect(),
+            needs: needs.iter().filter_map(|name| id(name)).collect(),
+            makes: makes.iter().filter_map(|name| id(name)).collect(),
         });
     }
     stretches
-}
-
-/// Names that a subgraph reads, its own included: those that the outer graph does not make are ignored later.
-fn captured<'a>(graph: &'a Graph, names: &mut Vec<&'a str>) {
-    names.extend(graph.outputs.iter().map(|info| info.name.as_str()));
-    for node in &graph.nodes {
-        names.extend(node.inputs.iter().map(String::as_str));
-        for inner in node.subgraphs() {
-            captured(inner, names);
-        }
-    }
 }
