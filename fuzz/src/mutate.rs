@@ -97,10 +97,10 @@ pub fn run(target: fn(&[u8]), seeds: &[Vec<u8>], rounds: usize) {
     let mutated = (0..rounds).map(|_| mutator.input(seeds));
     for (round, input) in seeds.iter().cloned().chain(mutated).enumerate() {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target(&input))) {
-            let digits: String = input.iter().take(1 << 16).map(|byte| format!("{byte:02x}")).collect();
+            let digits: Vec<String> = input.iter().map(|byte| format!("{byte:02x}")).collect();
             #[expect(clippy::print_stderr, reason = "the input is what a fuzz run is for")]
             {
-                eprintln!("input {round} ({} bytes): {digits}", input.len());
+                eprintln!("input {round} ({} bytes): {}", input.len(), digits.concat());
             }
             resume_unwind(panic);
         }

@@ -17,7 +17,8 @@ fn timed(target: fn(&[u8]), seeds: &[Vec<u8>], rounds: usize) {
     run(target, seeds, rounds);
     assert!(start.elapsed() < Duration::from_secs(60), "{:?} for {rounds} inputs", start.elapsed());
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
     assert!(peak.unwrap_or(0) < MOST_MEMORY_KB, "{peak:?} kB at the peak");
 }
 
@@ -63,6 +64,72 @@ fn plan() {
 
 #[test]
 fn calibration_cache() {
-    let plain = b"TRT-8602-EntropyCalibration2\nimages: 3c010a14\n(Unnamed Layer* 4) [x]_output: 3c010204\n".to_vec();
-    timed(fuzz::calibration_cache, &[plain, b"TRT-100900-MinMaxCalibration\r\nb: 00000000\r\n".to_vec()], 50_000);
+    let plain =
+        b"TRT-8602-EntropyCalibration2\nimages: 3c010a14\n(Unnamed Layer* 4) [x]_output: 3c010204\n".to_vec();
+    timed(
+        fuzz::calibration_cache,
+        &[plain, b"TRT-100900-MinMaxCalibration\r\nb: 00000000\r\n".to_vec()],
+        50_000,
+    );
+}
+
+fn fixture(path: &str) -> Vec<u8> {
+    std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+}
+
+#[test]
+fn safetensors() {
+    let shard = fixture("crates/models/tests/fixtures/rt_detr_v2/model-00002-of-00002.safetensors");
+    // The header is what there is to break: the tensors behind it only make rounds slow.
+    let header = 8 + u64::from_le_bytes(*shard.first_chunk().unwrap()) as usize;
+    let small = br#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"__metadata__":{"format":"pt"}}"#;
+    let small = [&(small.len() as u64).to_le_bytes()[..], small, &[0; 8]].concat();
+    timed(fuzz::safetensors, &[small, shard[..header].to_vec()], 20_000);
+}
+
+#[test]
+fn pickle() {
+    let seeds = ["legacy.bin", "module.pt", "state.pt"];
+    let seeds = seeds.map(|name| fixture(&format!("crates/models/tests/fixtures/pickled/{name}")));
+    timed(fuzz::pickle, &seeds, 20_000);
+}
+
+#[test]
+fn configurations() {
+    let folder = "crates/models/tests/fixtures/rt_detr";
+    timed(fuzz::config, &[fixture(&format!("{folder}/config.json"))], 4_000);
+    timed(fuzz::preprocessor_config, &[fixture(&format!("{folder}/preprocessor_config.json"))], 10_000);
+    let index = br#"{"weight_map": {"a": "a.safetensors", "b": "b.safetensors"}}"#;
+    timed(fuzz::safetensors_index, &[index.to_vec()], 20_000);
+}
+
+#[test]
+fn descriptions_of_foreign_graphs() {
+    let names = br#"{0: 'person', 1: "it's", 2: 'a\\'b\\u00e9'}"#;
+    timed(fuzz::ultralytics_metadata, &[names.to_vec(), b"[64, 64]".to_vec()], 20_000);
+    let nvinfer = b"net-scale-factor=0.0039\noffsets=0;0;0\ninfer-dims=3;64;64\nmodel-color-format=0\n";
+    timed(fuzz::nvinfer_config, &[nvinfer.to_vec(), b"car;bicycle;person".to_vec()], 20_000);
+}
+
+#[test]
+fn around_the_network() {
+    let json = br#"{"schema":1,"architecture":"x","labels":{"0":"a"},"input":{"tensor":"images","width":64,"height":64,
+        "channels":"rgb","resize":{"policy":"stretch"},"filter":"bilinear","antialias":true,"scale":0.0039,
+        "mean":[0.0,0.0,0.0],"std":[1.0,1.0,1.0],"dtype":"float32"},
+        "head":{"kind":"end_to_end","output":"output0","format":"xyxy_pixels"}}"#;
+    assert!(detect::Detector::from_json(std::str::from_utf8(json).unwrap()).is_ok());
+    timed(fuzz::detector, &[json.to_vec()], 20_000);
+    let coco =
+        br#"{"images":[{"id":1,"file_name":"a.jpg","width":4,"height":4}],"categories":[{"id":1,"name":"a"}],
+        "annotations":[{"id":1,"image_id":1,"category_id":1,"bbox":[0,0,2,2],"area":4,"iscrowd":0}]}"#;
+    timed(fuzz::annotations, &[coco.to_vec()], 20_000);
+    timed(fuzz::labels, &[b"person\nN/A\ncar".to_vec()], 10_000);
+    let sources: [&[u8]; 4] = [
+        b"PekingU/rtdetr_r50vd@main",
+        b"https://huggingface.co/a/b/resolve/refs%2Fpr%2F1/onnx/model.onnx",
+        b"https://catalog.ngc.nvidia.com/orgs/nvidia/teams/tao/models/peoplenet/files?version=1",
+        b"nvidia/tao/peoplenet:v1",
+    ];
+    timed(fuzz::source, &sources.map(<[u8]>::to_vec), 20_000);
+    timed(fuzz::image, &[fixture("examples/shapes-rtdetr/val/images/000012.jpg")], 200);
 }

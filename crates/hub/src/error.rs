@@ -326,7 +326,7 @@ impl Error {
     /// The way out, where there is one.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::BadSource { .. } => EXPECTED.to_owned(),
+            Self::BadSource { .. } | Self::BadName { .. } => EXPECTED.to_owned(),
             Self::NoSuchPath { .. } => {
                 "a Hugging Face id has the form `owner/name`, with letters, digits, `-`, `_` and `.`".to_owned()
             }

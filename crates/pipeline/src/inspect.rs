@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use graph::{CalibrationCache, Facts, Plan};
-use models::{Checkpoint, CheckpointFacts};
+use models::{CheckpointFacts, checkpoint_facts};
 use serde::Serialize;
 
 use crate::Error;
@@ -47,7 +47,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
     {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let files = MappedFiles::new([(name.clone(), path.to_owned())]);
-        return Ok(Inspection::Checkpoint(Checkpoint::read_file(&files, &name)?.facts()));
+        return Ok(Inspection::Checkpoint(checkpoint_facts(&files, &name)?));
     }
     match graph::onnx::read_structure(bytes) {
         Ok(model) if !model.graph.nodes.is_empty() => Ok(Inspection::Onnx(Box::new(Facts::of(&model)))),
