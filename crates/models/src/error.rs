@@ -219,10 +219,12 @@ impl Error {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass literals, numbers and causes alike")]
     pub(crate) fn damaged(file: &str, reason: impl ToString) -> Self {
         Self::Damaged { file: file.to_owned(), reason: reason.to_string() }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass literals, numbers and texts alike")]
     pub(crate) fn unsupported(
         file: &str,
         field: &str,

@@ -14,7 +14,7 @@ const COMBINED: &str = "processor_config.json";
 
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 const CLIP: ([f32; 3], [f32; 3]) =
-    ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]);
+    ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_55, 0.261_302_6, 0.275_777_1]);
 
 /// What the classes of image processors do when the file does not say.
 #[derive(Debug, Clone, Copy)]
@@ -218,6 +218,7 @@ impl Processor {
         })
     }
 
+    #[expect(clippy::float_cmp, reason = "only the exact zero stays zero")]
     /// The policy that `Detector` has for this rule, on a canvas of this size.
     pub(crate) fn resize(&self) -> Option<Resize> {
         match self.size {
@@ -247,6 +248,7 @@ impl Processor {
     }
 }
 
+#[expect(clippy::float_cmp, reason = "codes are small integers")]
 fn known_filter(code: f64) -> Option<Filter> {
     (0..=5_u32).find(|known| f64::from(*known) == code).and_then(Filter::from_pil)
 }
@@ -297,7 +299,7 @@ impl Fields<'_> {
         }
     }
 
-    fn side(&self, value: &Value) -> Option<u32> {
+    fn side(value: &Value) -> Option<u32> {
         let side =
             value.as_u64().or_else(|| value.as_f64().filter(|side| side.fract() == 0.0).map(|s| s as u64));
         side.and_then(|side| u32::try_from(side).ok()).filter(|side| (1..=16_384).contains(side))
@@ -305,8 +307,7 @@ impl Fields<'_> {
 
     fn sides(&self, key: &str) -> Result<Option<(u32, u32)>, Error> {
         let Some(value) = self.value(key) else { return Ok(None) };
-        match (value.get("height").and_then(|v| self.side(v)), value.get("width").and_then(|v| self.side(v)))
-        {
+        match (value.get("height").and_then(Self::side), value.get("width").and_then(Self::side)) {
             (Some(height), Some(width)) => Ok(Some((height, width))),
             _ => self.refuse(key, value, "`height` and `width` in pixels"),
         }
@@ -314,8 +315,8 @@ impl Fields<'_> {
 
     fn size(&self) -> Result<Option<SizeRule>, Error> {
         let Some(value) = self.value("size") else { return Ok(None) };
-        let part = |key: &str| value.get(key).and_then(|value| self.side(value));
-        let older_longest = || self.value("max_size").and_then(|value| self.side(value));
+        let part = |key: &str| value.get(key).and_then(Self::side);
+        let older_longest = || self.value("max_size").and_then(Self::side);
         let rule = match value {
             Value::Object(map) if map.contains_key("height") || map.contains_key("width") => {
                 part("height").zip(part("width")).map(|(height, width)| SizeRule::Exact { height, width })
@@ -330,12 +331,11 @@ impl Fields<'_> {
                 .zip(part("max_width"))
                 .map(|(height, width)| SizeRule::Inside { height, width }),
             Value::Number(_) => {
-                self.side(value).map(|shortest| SizeRule::Edges { shortest, longest: older_longest() })
+                Self::side(value).map(|shortest| SizeRule::Edges { shortest, longest: older_longest() })
             }
             Value::Array(list) => match list.as_slice() {
-                [height, width] => self
-                    .side(height)
-                    .zip(self.side(width))
+                [height, width] => Self::side(height)
+                    .zip(Self::side(width))
                     .map(|(height, width)| SizeRule::Exact { height, width }),
                 _ => None,
             },

@@ -32,7 +32,7 @@ pub(super) fn scaled_linear(
     })
 }
 
-/// Linear layers `layers.0`, `layers.1` … with ReLU between them; `sizes` are their outputs.
+/// Linear layers `layers.0`, `layers.1` … with `ReLU` between them; `sizes` are their outputs.
 pub(crate) fn mlp(b: &mut Builder, w: &Weights, name: &str, x: &Value, sizes: &[usize]) -> Value {
     w.scope(b, name, |b, w| {
         let mut x = x.clone();

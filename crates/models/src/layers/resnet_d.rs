@@ -1,7 +1,7 @@
 //! ResNet-D backbone of RT-DETR: three 3×3 convolutions as the stem, average pooling in the shortcuts.
 //!
 //! Paper: <https://arxiv.org/abs/1812.01187>. Reference: `RTDetrResNetBackbone` in transformers. The convolutions inside
-//! a residual layer always use ReLU; only stem and sums use `hidden_act`.
+//! a residual layer always use `ReLU`; only stem and sums use `hidden_act`.
 
 use graph::builder::Pool;
 use graph::{Builder, Value};
@@ -203,7 +203,7 @@ impl ResNetD {
     }
 }
 
-/// A convolution of stride 1 that keeps the size, with ReLU.
+/// A convolution of stride 1 that keeps the size, with `ReLU`.
 fn layer(out: usize, kernel: usize) -> ConvNorm<'static> {
     ConvNorm {
         names: ["convolution", "normalization"],

@@ -35,7 +35,8 @@ pub(super) fn widened(tensor: Tensor) -> Tensor {
     if tensor.dtype() == DataType::F32 {
         return tensor;
     }
-    deferred_floats(&tensor.shape().to_vec(), move || floats(&tensor).into_owned())
+    let shape = tensor.shape().to_vec();
+    deferred_floats(&shape, move || floats(&tensor).into_owned())
 }
 
 /// A factor for each row of a matrix, or for all of them.
@@ -56,14 +57,15 @@ impl RowScale {
     }
 }
 
+/// Side of the squares in which a matrix is turned, so that reads and writes both stay in the cache.
+const TILE: usize = 32;
+
 /// A matrix `[out, in]` as `[in, out]`, its rows rescaled.
 pub(super) fn transposed(matrix: Tensor, scale: Option<RowScale>) -> Tensor {
     let [rows, columns] = *matrix.shape() else { return matrix };
     deferred_floats(&[columns, rows], move || {
         let values = floats(&matrix);
         let mut out = vec![0.0; values.len()];
-        // Square tiles, so that reads and writes both stay in the cache.
-        const TILE: usize = 32;
         for top in (0..rows).step_by(TILE) {
             for left in (0..columns).step_by(TILE) {
                 for row in top..rows.min(top + TILE) {
@@ -81,7 +83,8 @@ pub(super) fn transposed(matrix: Tensor, scale: Option<RowScale>) -> Tensor {
 /// A vector whose elements are rescaled.
 pub(super) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
     let Some(scale) = scale else { return widened(vector) };
-    deferred_floats(&vector.shape().to_vec(), move || {
+    let shape = vector.shape().to_vec();
+    deferred_floats(&shape, move || {
         floats(&vector).iter().enumerate().map(|(row, value)| value * scale.of(row)).collect()
     })
 }
@@ -100,7 +103,8 @@ mod tests {
         assert_eq!(out.shape(), [columns, rows]);
         let out = out.to_f32().unwrap();
         for (row, column) in [(0, 0), (1, 0), (34, 69), (33, 31), (2, 68)] {
-            assert_eq!(out[column * rows + row], ((row * columns + column) * row) as f32);
+            let expected = (row * columns + column) * row;
+            assert_eq!(out[column * rows + row] as usize, expected);
         }
     }
 

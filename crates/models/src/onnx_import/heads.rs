@@ -149,6 +149,7 @@ impl Outputs<'_> {
     }
 
     /// `EfficientNMS` and its relatives: how many, boxes, scores, classes.
+    #[expect(clippy::unnecessary_wraps, reason = "one signature for all rules")]
     fn counted(&self, _: &Evidence<'_>) -> Found {
         let parts = (
             self.get(&["num_dets", "num_detections"]),

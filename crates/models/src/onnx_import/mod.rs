@@ -162,9 +162,8 @@ fn family(head: &Head, found: &Found) -> &'static str {
         Head::Queries { .. } => "detr",
         Head::Dense { objectness: true, .. } => "yolov5",
         Head::Dense { .. } => "yolo",
-        Head::EndToEnd { .. } => "end_to_end",
         Head::EndToEndParts { scores: None, .. } => "mmdetection",
         Head::EndToEndParts { format: detect::BoxFormat::XyxyOriginal, .. } => "rt_detr",
-        Head::EndToEndParts { .. } => "end_to_end",
+        Head::EndToEnd { .. } | Head::EndToEndParts { .. } => "end_to_end",
     }
 }

@@ -99,6 +99,7 @@ fn differences(actual: &Outputs, expected: &Outputs) -> (f32, f32) {
     worst
 }
 
+#[expect(clippy::print_stdout, reason = "the differences are worth seeing when a test fails")]
 fn assert_parity(name: &str, folder: &Folder) {
     let reference = reference(folder);
     for (opset, exact) in [(17, false), (17, true), (16, false), (20, false)] {

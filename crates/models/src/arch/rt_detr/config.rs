@@ -21,6 +21,7 @@ pub(in crate::arch) enum Generation {
 
 /// The configuration, checked.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the file's own switches")]
 pub(super) struct RtDetrConfig {
     pub(super) backbone: ResNetD,
     pub(super) layer_norm_eps: f32,

@@ -106,9 +106,8 @@ pub(super) fn storage_type(class: &str) -> Option<(&'static str, u64)> {
         "IntStorage" => ("I32", 4),
         "ShortStorage" => ("I16", 2),
         "CharStorage" => ("I8", 1),
-        "ByteStorage" => ("U8", 1),
+        "ByteStorage" | "storage.UntypedStorage" => ("U8", 1),
         "BoolStorage" => ("BOOL", 1),
-        "storage.UntypedStorage" => ("U8", 1),
         _ => return None,
     })
 }
