@@ -244,9 +244,9 @@ pub struct Dataset {
 pub struct CocoMetrics {
     /// mAP@[.5:.95].
     pub map: Option<f64>,
-    /// AP at an IoU of 0.5.
+    /// AP at an `IoU` of 0.5.
     pub ap50: Option<f64>,
-    /// AP at an IoU of 0.75.
+    /// AP at an `IoU` of 0.75.
     pub ap75: Option<f64>,
     /// mAP of objects below 32² pixels.
     pub ap_small: Option<f64>,
@@ -276,7 +276,7 @@ pub struct ClassAccuracy {
     pub id: u32,
     /// mAP@[.5:.95]; `None` when the images hold no such object.
     pub map: Option<f64>,
-    /// AP at an IoU of 0.5.
+    /// AP at an `IoU` of 0.5.
     pub ap50: Option<f64>,
     /// How many such objects the images hold.
     pub objects: u64,

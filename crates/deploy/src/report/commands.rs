@@ -36,12 +36,11 @@ impl Missing {
         let name = &data.manifest.name;
         match self {
             Self::TensorRt => format!("sightline build models/{name}"),
-            Self::DeepStream => format!("sightline bench models/{name}"),
+            Self::DeepStream | Self::Backend => format!("sightline bench models/{name}"),
             Self::Annotations => {
                 format!("sightline eval models/{name} --annotations instances.json --images images")
             }
             Self::Images => format!("sightline verify models/{name} --images images"),
-            Self::Backend => format!("sightline bench models/{name}"),
         }
     }
 }

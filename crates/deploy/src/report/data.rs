@@ -23,11 +23,11 @@ pub struct ReportData {
     pub commands: Vec<Command>,
 }
 
-/// Precision over recall at one IoU, averaged over the classes.
+/// Precision over recall at one `IoU`, averaged over the classes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrecisionRecall {
-    /// IoU threshold; `None` for the mean over 0.50 to 0.95.
+    /// `IoU` threshold; `None` for the mean over 0.50 to 0.95.
     pub iou: Option<f64>,
     /// Precision at evenly spaced recalls from 0 to 1 (COCO: 101 of them).
     pub precision: Vec<f64>,
@@ -76,10 +76,15 @@ impl ReportData {
 
     /// Path of the main model: the first fp32 ONNX file, else the first ONNX file.
     pub(super) fn main_model(&self) -> Option<&str> {
-        let models = || self.manifest.artefacts.iter().filter(|artefact| artefact.path.ends_with(".onnx"));
+        let models = || self.manifest.artefacts.iter().filter(|artefact| is_onnx(&artefact.path));
         models()
             .find(|artefact| artefact.precision == Some(crate::Precision::Fp32))
             .or_else(|| models().next())
             .map(|artefact| artefact.path.as_str())
     }
+}
+
+/// Whether a file's name says that it is an ONNX model.
+pub(super) fn is_onnx(path: &str) -> bool {
+    std::path::Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
 }

@@ -1,4 +1,4 @@
-//! The fonts of charts and PDF: DejaVu, whose licence stands beside them in `assets/`.
+//! The fonts of charts and PDF: `DejaVu Sans`, whose licence stands beside them in `assets/`.
 //!
 //! The condensed cut answers to the family name `DejaVu Sans` with a stretch of 75 %.
 

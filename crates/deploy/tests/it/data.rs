@@ -22,7 +22,7 @@ const LABELS: &str = "circle\nsquare\ntriangle\nstar\nhexagon\ncross\nring\narro
 pub(crate) fn detector() -> Detector {
     Detector::new(
         "rt_detr_v2",
-        Labels::from_lines(LABELS).unwrap(),
+        Labels::from_lines(LABELS).expect("eight names"),
         ImageInput {
             tensor: "pixel_values".into(),
             width: 320,
@@ -49,7 +49,8 @@ pub(crate) fn detector() -> Detector {
 }
 
 fn digest(seed: u8) -> String {
-    (0..32_u8).map(|n| format!("{:02x}", n.wrapping_mul(37).wrapping_add(seed.wrapping_mul(91)))).collect()
+    let byte = |n: u8| n.wrapping_mul(37).wrapping_add(seed.wrapping_mul(91));
+    (0..32).fold(String::new(), |text, n| format!("{text}{:02x}", byte(n)))
 }
 
 /// What a plain machine records.
@@ -99,7 +100,7 @@ fn manifest() -> Manifest {
     Manifest {
         schema: Manifest::SCHEMA,
         tool: Tool { name: "sightline".into(), version: "0.1.0".into() },
-        name: "shapes-rtdetr".parse().unwrap(),
+        name: "shapes-rtdetr".parse().expect("a plain name"),
         source: Source {
             location: "examples/shapes-rtdetr".into(),
             revision: None,
@@ -187,7 +188,7 @@ fn measurements() -> Measurements {
         backend: "embedded".into(),
         version: Some("rten 0.27.1".into()),
         device: "cpu".into(),
-        artefact: deploy::paths::model(&"shapes-rtdetr".parse().unwrap(), precision),
+        artefact: deploy::paths::model(&"shapes-rtdetr".parse().expect("a plain name"), precision),
         precision,
         batch,
         threads: Some(2),
@@ -293,7 +294,7 @@ pub(crate) fn images(data: &ReportData) -> BTreeMap<String, Vec<u8>> {
         .zip(&data.samples)
         .map(|(seed, sample)| {
             let mut jpeg = Cursor::new(Vec::new());
-            picture(seed).write_to(&mut jpeg, image::ImageFormat::Jpeg).unwrap();
+            picture(seed).write_to(&mut jpeg, image::ImageFormat::Jpeg).expect("a picture");
             (sample.path.clone(), jpeg.into_inner())
         })
         .collect()

@@ -12,7 +12,7 @@ use crate::Error;
 use crate::report::format::number;
 
 /// A bar chart.
-pub(super) struct Bars {
+pub(super) struct BarChart {
     pub(super) title: String,
     pub(super) subtitle: String,
     /// What the axis shows, with its unit.
@@ -32,7 +32,7 @@ pub(super) struct Bar {
     pub(super) colour: RGBColor,
 }
 
-impl Bars {
+impl BarChart {
     pub(super) fn draw(&self, file: &str) -> Result<String, Error> {
         svg(file, SIZE, |area| self.paint(area))
     }

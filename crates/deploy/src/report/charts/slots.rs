@@ -1,6 +1,6 @@
 //! Which data fills each of the five charts.
 
-use super::bars::{Bar, Bars};
+use super::bars::{Bar, BarChart};
 use super::canvas::{BLUE, GREEN, ORANGE, PALETTE, PINK, PURPLE, SIZE, TEAL, axis_end};
 use super::card::Card;
 use super::lines::{Lines, Series};
@@ -73,7 +73,7 @@ fn card(
     Ok(Chart { file, alt, source: Source::Missing, svg: card.draw(file)? })
 }
 
-fn bar_chart(file: &'static str, source: Source, chart: &Bars) -> Result<Chart, Error> {
+fn bar_chart(file: &'static str, source: Source, chart: &BarChart) -> Result<Chart, Error> {
     let values: Vec<String> = chart
         .bars
         .iter()
@@ -87,7 +87,7 @@ fn batches(data: &ReportData) -> Result<Chart, Error> {
     if let (Some(one), Some(max)) = trtexec(data) {
         let bar =
             |run: TrtexecRun, colour| Bar { label: format!("batch {}", run.batch), value: run.qps, colour };
-        let chart = Bars {
+        let chart = BarChart {
             title: model(data),
             subtitle: format!("trtexec: queries a second at batch 1 and {}", max.batch),
             axis: "queries a second (QPS)".into(),
@@ -106,7 +106,7 @@ fn batches(data: &ReportData) -> Result<Chart, Error> {
             commands::Missing::TensorRt,
         );
     };
-    let chart = Bars {
+    let chart = BarChart {
         title: model(data),
         subtitle: format!("Throughput by batch: {}", group.first().map_or_else(String::new, |f| setting(f))),
         axis: "images a second".into(),
@@ -128,7 +128,7 @@ fn batches(data: &ReportData) -> Result<Chart, Error> {
 fn throughput(data: &ReportData) -> Result<Chart, Error> {
     if let (_, Some(max)) = trtexec(data) {
         let line = f64::from(max.streams()) * STREAM_FPS;
-        let chart = Bars {
+        let chart = BarChart {
             title: model(data),
             subtitle: format!("trtexec: images a second at batch {}", max.batch),
             axis: "images a second".into(),
@@ -159,7 +159,7 @@ fn throughput(data: &ReportData) -> Result<Chart, Error> {
 }
 
 /// One backend: how its latency spreads at the smallest batch.
-fn latency_chart(data: &ReportData, group: &[&Figure]) -> Bars {
+fn latency_chart(data: &ReportData, group: &[&Figure]) -> BarChart {
     let mut bars = Vec::new();
     let mut subtitle = String::new();
     if let Some(figure) = group.first() {
@@ -171,11 +171,11 @@ fn latency_chart(data: &ReportData, group: &[&Figure]) -> Bars {
         ];
         bars.extend(percentiles.map(|(label, value, colour)| Bar { label: label.into(), value, colour }));
     }
-    Bars { title: model(data), subtitle, axis: "milliseconds a run".into(), bars, line: None, suffix: "" }
+    BarChart { title: model(data), subtitle, axis: "milliseconds a run".into(), bars, line: None, suffix: "" }
 }
 
 /// Several backends or precisions: each at its largest batch.
-fn backend_chart(data: &ReportData, groups: &[Vec<&Figure>]) -> Bars {
+fn backend_chart(data: &ReportData, groups: &[Vec<&Figure>]) -> BarChart {
     let bars = groups
         .iter()
         .filter_map(|group| group.last())
@@ -186,7 +186,7 @@ fn backend_chart(data: &ReportData, groups: &[Vec<&Figure>]) -> Bars {
             colour,
         })
         .collect();
-    Bars {
+    BarChart {
         title: model(data),
         subtitle: "Throughput by backend and precision, each at its largest batch".into(),
         axis: "images a second".into(),
@@ -248,7 +248,8 @@ fn comparison(data: &ReportData) -> Result<Chart, Error> {
         colour: GREEN,
     }));
     let axis = "images a second".into();
-    let chart = Bars { title: model(data), subtitle: subtitle.into(), axis, bars, line: None, suffix: "" };
+    let chart =
+        BarChart { title: model(data), subtitle: subtitle.into(), axis, bars, line: None, suffix: "" };
     bar_chart(COMPARISON, Source::Promised, &chart)
 }
 
@@ -267,7 +268,7 @@ fn efficiency(data: &ReportData) -> Result<Chart, Error> {
     };
     let mut bars = vec![bar("run 1", first, PURPLE)];
     bars.extend(run_2.map(|run| bar("run 2", run, TEAL)));
-    let chart = Bars {
+    let chart = BarChart {
         title: model(data),
         subtitle: subtitle.into(),
         axis: "percent of trtexec".into(),

@@ -1,25 +1,30 @@
 //! Sections 13 to 15: accuracy, parity with the source, sample detections.
 
+use std::borrow::Cow;
+
 use super::{Material, Missing, heading, missing, paragraph, short};
 use crate::report::ReportData;
 use crate::report::document::{Block, Figure, Picture, Section, Table, Text};
 use crate::report::format::{count, number, score};
 use crate::{Accuracy, Bound, Check, CocoMetrics, Verdict};
 
-/// The twelve numbers in COCO's order, with COCO's words.
-const METRICS: [(&str, fn(&CocoMetrics) -> Option<f64>); 12] = [
-    ("AP @[ IoU 0.50:0.95 | all | 100 ]  (mAP)", |m| m.map),
-    ("AP @[ IoU 0.50 | all | 100 ]", |m| m.ap50),
-    ("AP @[ IoU 0.75 | all | 100 ]", |m| m.ap75),
-    ("AP @[ IoU 0.50:0.95 | small | 100 ]", |m| m.ap_small),
-    ("AP @[ IoU 0.50:0.95 | medium | 100 ]", |m| m.ap_medium),
-    ("AP @[ IoU 0.50:0.95 | large | 100 ]", |m| m.ap_large),
-    ("AR @[ IoU 0.50:0.95 | all | 1 ]", |m| m.ar1),
-    ("AR @[ IoU 0.50:0.95 | all | 10 ]", |m| m.ar10),
-    ("AR @[ IoU 0.50:0.95 | all | 100 ]", |m| m.ar100),
-    ("AR @[ IoU 0.50:0.95 | small | 100 ]", |m| m.ar_small),
-    ("AR @[ IoU 0.50:0.95 | medium | 100 ]", |m| m.ar_medium),
-    ("AR @[ IoU 0.50:0.95 | large | 100 ]", |m| m.ar_large),
+/// One of the twelve numbers.
+type Metric = fn(&CocoMetrics) -> Option<f64>;
+
+/// The twelve numbers in COCO's order.
+const METRICS: [(&str, Metric); 12] = [
+    ("mAP@[.5:.95]", |m| m.map),
+    ("AP50", |m| m.ap50),
+    ("AP75", |m| m.ap75),
+    ("mAP, small objects (below 32² pixels)", |m| m.ap_small),
+    ("mAP, medium objects (32² to 96²)", |m| m.ap_medium),
+    ("mAP, large objects (above 96²)", |m| m.ap_large),
+    ("AR, 1 detection an image", |m| m.ar1),
+    ("AR, 10 detections an image", |m| m.ar10),
+    ("AR, 100 detections an image", |m| m.ar100),
+    ("AR, small objects", |m| m.ar_small),
+    ("AR, medium objects", |m| m.ar_medium),
+    ("AR, large objects", |m| m.ar_large),
 ];
 
 /// Section 13.
@@ -42,16 +47,17 @@ pub(super) fn accuracy(material: &Material<'_>) -> Section {
         about.plain(format!("), on the {} backend. A number is 0 to 1; n/a: no such object.", main.backend));
     let mut blocks = vec![paragraph(about)];
     blocks.extend(material.drawings());
-    blocks.push(Block::Table(metrics(&data.manifest.accuracy)));
+    blocks.push(Block::Table(metrics(data)));
     blocks.push(heading("By class"));
     blocks.push(Block::Table(classes(data, main)));
     Section::new(13, "Accuracy", blocks)
 }
 
 /// One column an evaluated artefact.
-fn metrics(evaluated: &[Accuracy]) -> Table {
+fn metrics(data: &ReportData) -> Table {
+    let evaluated = &data.manifest.accuracy;
     let titles: Vec<String> =
-        evaluated.iter().map(|accuracy| format!("{}#", file_name(&accuracy.subject))).collect();
+        evaluated.iter().map(|accuracy| format!("{}#", subject(data, accuracy))).collect();
     let columns: Vec<&str> = std::iter::once("Metric").chain(titles.iter().map(String::as_str)).collect();
     let mut table = Table::new(&columns);
     for (name, of) in METRICS {
@@ -61,9 +67,14 @@ fn metrics(evaluated: &[Accuracy]) -> Table {
     table
 }
 
-/// The last part of a path.
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+/// The precision of an evaluated artefact, where no other one has the same; else its file name.
+fn subject<'a>(data: &ReportData, accuracy: &'a Accuracy) -> Cow<'a, str> {
+    let precision = |accuracy: &Accuracy| data.manifest.artefact(&accuracy.subject)?.precision;
+    let same = |other: &&Accuracy| precision(other) == precision(accuracy);
+    match precision(accuracy) {
+        Some(own) if data.manifest.accuracy.iter().filter(same).count() == 1 => own.to_string().into(),
+        _ => accuracy.subject.rsplit('/').next().unwrap_or(&accuracy.subject).into(),
+    }
 }
 
 fn classes(data: &ReportData, accuracy: &Accuracy) -> Table {

@@ -54,17 +54,20 @@ fn figures(figures: &[Figure]) -> Table {
 fn protocol(figures: &[Figure]) -> String {
     let mut ways: Vec<String> = Vec::new();
     for figure in figures {
-        let version = figure.version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
-        let threads = figure.threads.map_or_else(String::new, |threads| format!(" with {threads} threads"));
+        let version = figure.version.as_ref().map_or_else(String::new, |version| format!(" ({version})"));
+        let threads = figure.threads.map_or_else(String::new, |threads| format!(", {threads} threads"));
         let way = format!(
-            "{}{version} on {}{threads}: {} runs after {} warm-up runs",
+            "{}{version} on {}{threads}, {} runs after {} warm-up runs",
             figure.backend, figure.device, figure.count, figure.warm_up
         );
         if !ways.contains(&way) {
             ways.push(way);
         }
     }
-    format!("Latency is of one run of the graph, without reading or preparing images. {}.", ways.join("; "))
+    format!(
+        "Latency is of one run of the graph, without reading or preparing images. Measured with {}.",
+        ways.join("; ")
+    )
 }
 
 fn image_times(image: &ImageTimes) -> Table {

@@ -2,7 +2,7 @@
 
 use super::{Material, Missing, missing, model, paragraph, section};
 use crate::report::ReportData;
-use crate::report::charts::{self, Source};
+use crate::report::charts;
 use crate::report::document::{Block, Section, Table, Text};
 use crate::report::format::{bytes, milliseconds, number};
 use crate::{TensorRt, TrtexecRun};
@@ -36,15 +36,7 @@ pub(super) fn trtexec(material: &Material<'_>) -> Section {
     let data = material.data;
     let runs = data.measurements.tensorrt.as_ref().and_then(|tensorrt| runs(tensorrt).map(Block::Table));
     let body = runs.unwrap_or_else(|| missing(data, "The engine was not timed.", Missing::TensorRt));
-    section(
-        5,
-        "trtexec Results",
-        [
-            Some(body),
-            material.chart(charts::BATCHES, Source::Promised),
-            material.chart(charts::THROUGHPUT, Source::Promised),
-        ],
-    )
+    section(5, "trtexec Results", [Some(body), material.promised(&[charts::BATCHES, charts::THROUGHPUT])])
 }
 
 fn runs(tensorrt: &TensorRt) -> Option<Table> {

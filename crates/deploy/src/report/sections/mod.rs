@@ -72,10 +72,17 @@ fn missing(data: &ReportData, what: &str, missing: Missing) -> Block {
 }
 
 impl Material<'_> {
-    /// A chart as a figure, when it was drawn from this source.
-    fn chart(&self, file: &str, source: Source) -> Option<Block> {
-        let chart = self.charts.iter().find(|chart| chart.file == file && chart.source == source)?;
-        Some(Block::Figures { figures: vec![figure(chart, Picture::Chart(chart.file.to_owned()), 78)] })
+    /// The charts that were drawn from what their names promise, side by side when there are several.
+    fn promised(&self, files: &[&str]) -> Option<Block> {
+        let own = |chart: &&Chart| files.contains(&chart.file) && chart.source == Source::Promised;
+        let width = if files.len() > 1 { 49 } else { 78 };
+        let figures: Vec<Figure> = self
+            .charts
+            .iter()
+            .filter(own)
+            .map(|chart| figure(chart, Picture::Chart(chart.file.to_owned()), width))
+            .collect();
+        (!figures.is_empty()).then_some(Block::Figures { figures })
     }
 
     /// All charts of a source, side by side; `None` when there is none.

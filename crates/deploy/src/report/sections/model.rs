@@ -7,6 +7,7 @@ use detect::{ChannelOrder, Detector, ElementType, Filter, Head, ImageInput, Resi
 
 use super::{counted, heading, paragraph, short};
 use crate::report::ReportData;
+use crate::report::data::is_onnx;
 use crate::report::document::{Block, Section, Table, Text};
 use crate::report::format::{bytes, count};
 use crate::{Manifest, TensorRt};
@@ -61,7 +62,7 @@ pub(super) fn configuration(data: &ReportData) -> Section {
 
 fn onnx_source(manifest: &Manifest) -> Text {
     let files = &manifest.source.files;
-    match files.iter().find(|file| file.path.ends_with(".onnx")) {
+    match files.iter().find(|file| is_onnx(&file.path)) {
         Some(file) => Text::new().code(&file.path).plain(" of the source"),
         None => "exported from the checkpoint, without Python".into(),
     }
@@ -195,18 +196,15 @@ pub(super) fn preprocessing(data: &ReportData) -> Section {
         ("Values", values(input)),
         ("Element type", element(input.dtype).into()),
     ];
-    let note = match keys {
-        Some((factor, offsets)) => {
-            rows.push(("net-scale-factor", Text::new().code(exact(factor))));
-            rows.push(("offsets", Text::new().code(offsets)));
-            "nvinfer computes net-scale-factor × (byte − offset), which is the same arithmetic."
-        }
-        None => {
-            rows.push(("net-scale-factor", "none: std differs by channel".into()));
-            rows.push(("offsets", "none".into()));
-            "nvinfer has one scale for three channels, so it cannot express this normalisation: it has to be in the \
-             graph there. An average of the three would shift every score."
-        }
+    let note = if let Some((factor, offsets)) = keys {
+        rows.push(("net-scale-factor", Text::new().code(exact(factor))));
+        rows.push(("offsets", Text::new().code(offsets)));
+        "nvinfer computes net-scale-factor × (byte − offset), which is the same arithmetic."
+    } else {
+        rows.push(("net-scale-factor", "none: std differs by channel".into()));
+        rows.push(("offsets", "none".into()));
+        "nvinfer has one scale for three channels, so it cannot express this normalisation: it has to be in the graph \
+         there. An average of the three would shift every score."
     };
     Section::new(3, "Preprocessing", vec![Block::Table(Table::facts(rows)), paragraph(note)])
 }

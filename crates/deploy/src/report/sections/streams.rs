@@ -73,7 +73,7 @@ pub(super) fn results(material: &Material<'_>) -> Section {
     } else {
         Block::Table(table)
     };
-    let chart = material.chart(charts::STREAMS, Source::Promised);
+    let chart = material.promised(&[charts::STREAMS]);
     section(8, "DeepStream Benchmark Results", [Some(body), chart])
 }
 
@@ -84,7 +84,7 @@ pub(super) fn comparison(material: &Material<'_>) -> Section {
         (Some(engine), runs) if !runs.is_empty() => Block::Table(comparison_table(engine, &runs)),
         _ => missing(data, "It sets the engine alone against the whole pipeline.", Missing::DeepStream),
     };
-    let chart = material.chart(charts::COMPARISON, Source::Promised);
+    let chart = material.promised(&[charts::COMPARISON]);
     section(9, "trtexec vs DeepStream Comparison", [Some(body), chart])
 }
 
@@ -156,7 +156,7 @@ pub(super) fn efficiency(material: &Material<'_>) -> Section {
             vec![missing(data, "It divides the pipeline's throughput by the engine's.", Missing::DeepStream)]
         }
     };
-    blocks.extend(material.chart(charts::EFFICIENCY, Source::Promised));
+    blocks.extend(material.promised(&[charts::EFFICIENCY]));
     if let Some(cards) = material.charts(Source::Missing, 32) {
         blocks.push(heading("Charts that wait for data"));
         blocks.push(cards);

@@ -2,6 +2,8 @@
 //!
 //! Every piece is a text beside this file; a detector's resize policy, head and activation choose which ones are used.
 
+use std::fmt::Write;
+
 use detect::{
     Activation, Background, BoxFormat, ChannelOrder, DenseLayout, Detector, ElementType, Filter, Head,
     ImageInput, PixelMask, Resize, Selection,
@@ -92,7 +94,11 @@ fn numbers(values: [f32; 3]) -> String {
 }
 
 fn labels(detector: &Detector) -> String {
-    detector.labels.iter().map(|(id, name)| format!("    ({id}, {}),\n", quoted(name))).collect()
+    let mut lines = String::new();
+    for (id, name) in detector.labels.iter() {
+        let _ = writeln!(lines, "    ({id}, {}),", quoted(name));
+    }
+    lines
 }
 
 fn element(dtype: ElementType) -> (&'static str, &'static str) {
@@ -127,17 +133,14 @@ fn padding(input: &ImageInput) -> String {
 
 fn more_inputs(input: &ImageInput) -> String {
     let mut lines = String::new();
+    let mut add = |name: &str, value: &str| {
+        let _ = writeln!(lines, "            {} => Tensor::from_array({value})?,", quoted(name));
+    };
     if let Some(PixelMask { tensor, width, height }) = &input.mask {
-        lines += &format!(
-            "            {} => Tensor::from_array(([1, {height}, {width}], mask(&place)))?,\n",
-            quoted(tensor)
-        );
+        add(tensor, &format!("([1, {height}, {width}], mask(&place))"));
     }
     if let Some(name) = &input.image_size {
-        lines += &format!(
-            "            {} => Tensor::from_array(([1, 2], vec![image.width() as i64, image.height() as i64]))?,\n",
-            quoted(name)
-        );
+        add(name, "([1, 2], vec![image.width() as i64, image.height() as i64])");
     }
     lines
 }
