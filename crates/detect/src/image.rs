@@ -148,6 +148,10 @@ fn decode_jpeg(file: &[u8]) -> Result<(Image, Orientation), Error> {
         .set_max_width(LARGEST_SIDE as usize)
         .set_max_height(LARGEST_SIDE as usize)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
+    if !is_complete_jpeg(file) {
+        // The decoder would fill the rest with grey.
+        return Err(damaged(&"the file is cut off"));
+    }
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
     decoder.decode_headers().map_err(|error| damaged(&error))?;
     let (width, height) = decoder.dimensions().ok_or_else(|| damaged(&"no frame header"))?;
@@ -156,6 +160,25 @@ fn decode_jpeg(file: &[u8]) -> Result<(Image, Orientation), Error> {
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     let pixels = decoder.decode().map_err(|error| damaged(&error))?;
     Ok((Image::new(width, height, pixels)?, orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// Whether the mark of the end comes after the first scan: the preview inside EXIF data has one of its own.
+fn is_complete_jpeg(file: &[u8]) -> bool {
+    let scan = first_scan(file).unwrap_or(0);
+    file[scan..].windows(2).rev().any(|pair| pair == [0xff, 0xd9])
+}
+
+/// Where the first start-of-scan marker lies; `None` where the headers before it are not a chain of segments.
+fn first_scan(file: &[u8]) -> Option<usize> {
+    let mut at = 2;
+    loop {
+        match file.get(at..at + 4)? {
+            [0xff, 0xff, ..] => at += 1,
+            [0xff, 0xda, ..] => return Some(at),
+            [0xff, _, high, low] => at += 2 + usize::from(u16::from_be_bytes([*high, *low])),
+            _ => return None,
+        }
+    }
 }
 
 fn decode_png(file: &[u8]) -> Result<(Image, Orientation), Error> {

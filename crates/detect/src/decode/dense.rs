@@ -61,7 +61,7 @@ impl<'a> Rows<'a> {
                     .into_iter()
                     .map(|Scored { at, score, class }| {
                         let b = std::array::from_fn(|column| values[self.index(at, column)]);
-                        Detection { bbox: place(row, b), score, label: class as u32 }
+                        Detection { bbox: place(row, b), score, label: class }
                     })
                     .collect();
                 if let Some(iou) = iou {
@@ -82,23 +82,30 @@ impl<'a> Rows<'a> {
     /// The best class of each row above the threshold, in order of rows.
     fn best_classes(&self, values: &[f32], confidence: f32) -> Vec<Scored> {
         let first = 4 + usize::from(self.objectness);
-        let mut best = vec![(f32::NEG_INFINITY, 0_usize); self.count];
-        let take = |best: &mut (f32, usize), value: f32, class: usize| {
-            if value > best.0 {
-                *best = (value, class);
-            }
+        // Scores and classes apart, and no branch: so the compiler takes several rows at once.
+        let mut best = vec![f32::NEG_INFINITY; self.count];
+        let mut classes = vec![0_u32; self.count];
+        let take = |best: &mut f32, own: &mut u32, value: f32, class: usize| {
+            let better = value > *best;
+            *best = if better { value } else { *best };
+            *own = if better { class as u32 } else { *own };
         };
         // In the order of memory. The activation keeps the order of scores, so it is applied to the best only.
         match self.layout {
             DenseLayout::ChannelsFirst => {
                 for (class, values) in values.chunks_exact(self.count.max(1)).skip(first).enumerate() {
-                    best.iter_mut().zip(values).for_each(|(best, &value)| take(best, value, class));
+                    for ((best, own), &value) in best.iter_mut().zip(&mut classes).zip(values) {
+                        take(best, own, value, class);
+                    }
                 }
             }
             DenseLayout::RowsFirst => {
-                for (best, values) in best.iter_mut().zip(values.chunks_exact(self.columns)) {
-                    let classes = values[first..].iter().enumerate();
-                    classes.for_each(|(class, &value)| take(best, value, class));
+                for ((best, own), values) in
+                    best.iter_mut().zip(&mut classes).zip(values.chunks_exact(self.columns))
+                {
+                    for (class, &value) in values[first..].iter().enumerate() {
+                        take(best, own, value, class);
+                    }
                 }
             }
         }
@@ -109,7 +116,7 @@ impl<'a> Rows<'a> {
                 self.activate(value)
             }
         };
-        let scored = best.into_iter().enumerate().map(|(at, (value, class))| Scored {
+        let scored = best.into_iter().zip(classes).enumerate().map(|(at, (value, class))| Scored {
             at,
             score: score(at, value),
             class,
@@ -125,5 +132,5 @@ impl<'a> Rows<'a> {
 struct Scored {
     at: usize,
     score: f32,
-    class: usize,
+    class: u32,
 }

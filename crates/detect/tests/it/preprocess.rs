@@ -110,6 +110,9 @@ fn a_camera_rotation_is_applied_only_when_asked_for() {
 fn damaged_files_are_errors() {
     let jpeg = fixture("000117.jpg");
     let png = fixture("rgba.png");
+    for cut in [jpeg.len() / 4, jpeg.len() / 2, jpeg.len() - 400, jpeg.len() - 2] {
+        assert!(Image::decode(&jpeg[..cut]).is_err(), "a JPEG cut at {cut} of {}", jpeg.len());
+    }
     for file in [&b""[..], b"GIF89a", &jpeg[..2], &jpeg[..30], &png[..8], &png[..40], &png[..png.len() / 2]] {
         assert!(Image::decode(file).is_err(), "{} bytes", file.len());
     }
@@ -119,7 +122,9 @@ fn damaged_files_are_errors() {
             for value in [0, 0xff, file[at] ^ 0x55] {
                 let mut damaged = file.clone();
                 damaged[at] = value;
-                damaged.truncate(4000);
+                // Shorter, so that the test is quick, but with its end.
+                let end = damaged.len() - 2;
+                damaged.drain(end.min(3998)..end);
                 let _ = Image::decode(&damaged);
             }
         }
