@@ -1,6 +1,6 @@
 //! Puts a package where it belongs: built beside, then put in place in one step. A package is complete or absent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use rustix::fs::{CWD, RenameFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Blob, Store, create_dir, files_below, rename};
-use crate::{Error, StepContext};
+use crate::{Digest, Error, StepContext};
 
 /// A file of a package.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -70,13 +70,19 @@ fn build(store: &Store, files: &[PackageFile], folder: &Path) -> Result<(), Erro
     use std::os::unix::fs::PermissionsExt;
     let at = |path: &Path, source| Error::Io { path: path.to_owned(), source };
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(|source| at(folder, source))?;
+    let mut first: BTreeMap<&Digest, PathBuf> = BTreeMap::new();
     for file in files {
         let target = folder.join(&file.path);
         if let Some(parent) = target.parent() {
             create_dir(parent)?;
         }
-        // A copy, not a link: whoever edits the package must not edit the store.
-        fs::copy(store.path(&file.blob), &target).map_err(|source| at(&target, source))?;
+        // A file that the package holds already is a link to it. From the store it is a copy: whoever edits the package
+        // must not edit the store.
+        let linked = first.get(&file.blob.sha256).is_some_and(|same| fs::hard_link(same, &target).is_ok());
+        if !linked {
+            fs::copy(store.path(&file.blob), &target).map_err(|source| at(&target, source))?;
+            first.insert(&file.blob.sha256, target);
+        }
     }
     let handle = fs::File::open(folder).map_err(|source| at(folder, source))?;
     rustix::fs::syncfs(&handle).map_err(|error| at(folder, error.into()))
