@@ -148,6 +148,20 @@ impl Text {
         self
     }
 
+    /// Text whose words in backticks are code, as in error messages.
+    pub(super) fn literals(text: &str) -> Self {
+        let mut parts = text.split('`');
+        let mut out = Self::new().plain(parts.next().unwrap_or_default());
+        while let Some(inside) = parts.next() {
+            out = match parts.next() {
+                Some(after) => out.code(inside).plain(after),
+                None => out.plain(format!("`{inside}")),
+            };
+        }
+        out.0.retain(|run| !matches!(run, Run::Plain { text } if text.is_empty()));
+        out
+    }
+
     pub(super) fn verdict(verdict: &Verdict) -> Self {
         let (text, tone) = match verdict {
             Verdict::Pass => ("pass", Tone::Good),
@@ -212,5 +226,23 @@ impl Section {
     /// An anchor that is the same in every format: `section-5`, `summary`.
     pub(super) fn anchor(&self) -> String {
         self.number.map_or_else(|| "summary".to_owned(), |number| format!("section-{number}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_in_backticks_are_code() {
+        let cases = [
+            ("plain", Text::new().plain("plain")),
+            ("`logits`: difference", Text::new().code("logits").plain(": difference")),
+            ("a `b` c", Text::new().plain("a ").code("b").plain(" c")),
+            ("an open ` one", Text::new().plain("an open ").plain("` one")),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(Text::literals(text), expected, "{text}");
+        }
     }
 }

@@ -62,7 +62,10 @@ fn curve(data: &ReportData) -> Result<Option<Chart>, Error> {
     let alt = format!("Precision over recall, all classes, at {}", names.join(", "));
     let chart = Lines {
         title: data.manifest.name.to_string(),
-        subtitle: "Precision over recall, mean of all classes".into(),
+        subtitle: match names.as_slice() {
+            [only] => format!("Precision over recall, {only}, all classes"),
+            _ => "Precision over recall, mean of all classes".into(),
+        },
         x_axis: "recall".into(),
         y_axis: "precision".into(),
         x_end: 1.0,

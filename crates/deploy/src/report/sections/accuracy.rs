@@ -103,8 +103,8 @@ pub(super) fn parity(data: &ReportData) -> Section {
     let mut table = Table::new(&["Check", "Subject", "Bound#", "Value#", "Verdict"]);
     for check in checks {
         table.row([
-            check.name.as_str().into(),
-            check.subject.as_str().into(),
+            Text::literals(&check.name),
+            Text::literals(&check.subject),
             bound(check).into(),
             value(check).into(),
             verdict(check),
@@ -138,7 +138,11 @@ fn value(check: &Check) -> String {
 fn verdict(check: &Check) -> Text {
     let text = Text::verdict(&check.verdict);
     match &check.verdict {
-        Verdict::NotRun { reason } => text.plain(format!(": {reason}")),
+        Verdict::NotRun { reason } => {
+            let mut text = text.plain(": ");
+            text.0.extend(Text::literals(reason).0);
+            text
+        }
         Verdict::Pass | Verdict::Fail => text,
     }
 }

@@ -10,7 +10,7 @@ use crate::report::ReportData;
 use crate::report::data::is_onnx;
 use crate::report::document::{Block, Section, Table, Text};
 use crate::report::format::{bytes, count};
-use crate::{Manifest, TensorRt};
+use crate::{Artefact, Manifest, TensorRt};
 
 /// Most files of the source listed one by one.
 const FILES: usize = 12;
@@ -120,9 +120,12 @@ fn classes(detector: &Detector) -> String {
     format!("{all}: {}{more}", names.join(", "))
 }
 
+/// Models and engines one by one, the files around them in one row.
 fn artefacts(manifest: &Manifest) -> Table {
     let mut table = Table::new(&["File", "Precision", "Opset#", "Size#", "SHA-256"]);
-    for artefact in &manifest.artefacts {
+    let (models, rest): (Vec<&Artefact>, Vec<&Artefact>) =
+        manifest.artefacts.iter().partition(|artefact| artefact.precision.is_some());
+    for artefact in models {
         table.row([
             Text::new().code(&artefact.path),
             artefact.precision.map_or("–".into(), |precision| precision.to_string().into()),
@@ -130,6 +133,12 @@ fn artefacts(manifest: &Manifest) -> Table {
             bytes(artefact.bytes).into(),
             short(&artefact.sha256),
         ]);
+    }
+    if !rest.is_empty() {
+        let size = rest.iter().map(|artefact| artefact.bytes).sum();
+        let others = counted(rest.len(), "other file", "other files");
+        let listed = format!("{others}, listed in manifest.json");
+        table.row([listed.into(), "–".into(), "–".into(), bytes(size).into(), "".into()]);
     }
     table
 }
@@ -223,6 +232,39 @@ fn nvinfer_keys(input: &ImageInput) -> Option<(f32, String)> {
 fn exact(value: f32) -> String {
     let byte = 1.0_f64 / 255.0;
     if value.to_bits() == (byte as f32).to_bits() { format!("{byte:.17}") } else { value.to_string() }
+}
+
+/// The nvinfer keys that follow from the detector, and what they cannot say.
+pub(super) fn nvinfer_config(detector: &Detector) -> (String, Vec<&'static str>) {
+    let input = &detector.input;
+    let mut limits = Vec::new();
+    let mut lines = vec!["[property]".to_owned()];
+    if let Some((factor, offsets)) = nvinfer_keys(input) {
+        lines.push(format!("net-scale-factor={}", exact(factor)));
+        lines.push(format!("offsets={offsets}"));
+    } else {
+        limits.push("std differs by channel, so the normalisation has to be in the graph");
+    }
+    let (ratio, symmetric) = match input.resize {
+        Resize::Stretch => (0, None),
+        Resize::Letterbox { fill, centred, .. } => {
+            if fill != 0 {
+                limits.push("nvinfer pads with black, the model was trained with another grey");
+            }
+            (1, Some(u8::from(centred)))
+        }
+        Resize::ShortestEdge { .. } => {
+            limits.push("nvinfer fits the whole image and has no rule for the shortest side");
+            (1, Some(0))
+        }
+    };
+    lines.push(format!("model-color-format={}", u8::from(input.channels == ChannelOrder::Bgr)));
+    lines.push(format!("infer-dims=3;{};{}", input.height, input.width));
+    lines.push(format!("maintain-aspect-ratio={ratio}"));
+    lines.extend(symmetric.map(|symmetric| format!("symmetric-padding={symmetric}")));
+    lines.push(format!("num-detected-classes={}", detector.labels.len()));
+    lines.push("network-type=0".to_owned());
+    (lines.join("\n"), limits)
 }
 
 fn resize(input: &ImageInput) -> String {

@@ -1,6 +1,6 @@
 //! Sections 11 and 12: how long the steps took, and the commands to run again.
 
-use super::{heading, paragraph};
+use super::{heading, model, paragraph};
 use crate::report::ReportData;
 use crate::report::commands::{Missing, trtexec};
 use crate::report::document::{Block, Section, Table, Text};
@@ -51,5 +51,11 @@ pub(super) fn commands(data: &ReportData) -> Section {
     }
     blocks.push(heading("On a machine with DeepStream"));
     blocks.push(shell(format!("sightline deploy models/{name}\n{}", Missing::DeepStream.command(data))));
+    let (keys, limits) = model::nvinfer_config(&data.manifest.detector);
+    blocks.push(heading("nvinfer keys that follow from the detector"));
+    blocks.push(Block::Code { language: "ini", text: keys });
+    if !limits.is_empty() {
+        blocks.push(paragraph(format!("They do not say everything: {}.", limits.join("; "))));
+    }
     Section::new(12, "Reference Commands", blocks)
 }
