@@ -4,6 +4,9 @@ use detect::dataset::Dataset;
 use detect::{Detector, Image, Labels};
 
 /// `detector.json`: what is read is written and read again to the same value.
+///
+/// # Panics
+/// When a description does not survive its own JSON.
 pub fn detector(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(detector) = Detector::from_json(text) {
@@ -28,6 +31,9 @@ pub fn labels(data: &[u8]) {
 }
 
 /// What a user types as a source: whatever is accepted has a name without a path in it.
+///
+/// # Panics
+/// When the name could lead out of a folder.
 pub fn source(data: &[u8]) {
     let Ok(endpoint) = hub::HUGGING_FACE.parse() else { return };
     if let Ok(source) = hub::Source::parse(&String::from_utf8_lossy(data), &endpoint) {

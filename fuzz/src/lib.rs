@@ -13,3 +13,25 @@ pub use graph_files::{calibration_cache, onnx_read, plan};
 pub use models_files::{
     config, nvinfer_config, pickle, preprocessor_config, safetensors, safetensors_index, ultralytics_metadata,
 };
+
+/// A reader of foreign bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target by name.
+pub static TARGETS: &[(&str, Target)] = &[
+    ("annotations", annotations),
+    ("calibration_cache", calibration_cache),
+    ("config", config),
+    ("detector", detector),
+    ("image", image),
+    ("labels", labels),
+    ("nvinfer_config", nvinfer_config),
+    ("onnx_read", onnx_read),
+    ("pickle", pickle),
+    ("plan", plan),
+    ("preprocessor_config", preprocessor_config),
+    ("safetensors", safetensors),
+    ("safetensors_index", safetensors_index),
+    ("source", source),
+    ("ultralytics_metadata", ultralytics_metadata),
+];

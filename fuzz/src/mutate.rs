@@ -88,12 +88,20 @@ impl Mutator {
     }
 }
 
-/// Runs `target` on every seed and on `rounds` mutated inputs.
+/// Runs `target` on every seed and on `rounds` mutated inputs, the same ones each time.
 ///
 /// # Panics
 /// As the target does, after printing the input in hexadecimal digits.
 pub fn run(target: fn(&[u8]), seeds: &[Vec<u8>], rounds: usize) {
-    let mut mutator = Mutator::new(0x5161_7468);
+    run_from(target, seeds, rounds, 0x5161_7468);
+}
+
+/// [`run`] with other mutations for every `start`.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_from(target: fn(&[u8]), seeds: &[Vec<u8>], rounds: usize, start: u64) {
+    let mut mutator = Mutator::new(start);
     let mutated = (0..rounds).map(|_| mutator.input(seeds));
     for (round, input) in seeds.iter().cloned().chain(mutated).enumerate() {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target(&input))) {

@@ -6,6 +6,7 @@
 //!     bench_onnx inspect FILE            # structure, check, facts
 //!     bench_onnx read FILE               # the whole model, every weight byte touched
 //!     bench_onnx facts FILE              # the facts themselves
+//!     bench_onnx copy FILE COPY          # read with external data, checked, written
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -44,8 +45,23 @@ fn main() -> Result<(), Failure> {
             let sum: u64 = model.graph.initializers.values().map(|tensor| sum(&tensor.bytes())).sum();
             serde_json::json!({"command": "read", "sum": sum, "seconds": start.elapsed().as_secs_f64()})
         }
+        ["copy", file, copy] => {
+            let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+            let external = |location: &str| {
+                let path = folder.join(location);
+                mapped(&path.to_string_lossy()).map_err(|error| error.to_string())
+            };
+            let model = onnx::read(mapped(file)?, &external)?;
+            model.check()?;
+            let bytes = onnx::write(&model, &mut File::create(copy)?)?;
+            serde_json::json!({"command": "copy", "bytes": bytes, "seconds": start.elapsed().as_secs_f64()})
+        }
         ["facts", file] => serde_json::to_value(Facts::of(&onnx::read_structure(mapped(file)?)?))?,
-        _ => return Err("usage: bench_onnx write CHECKPOINT FILE | inspect FILE | read FILE | facts FILE".into()),
+        _ => {
+            return Err(
+                "usage: bench_onnx write CHECKPOINT FILE | inspect FILE | read FILE | facts FILE | copy FILE COPY".into()
+            );
+        }
     };
     let mut result = result;
     result["peak_kb"] = peak_kb().into();

@@ -36,8 +36,8 @@ impl CalibrationCache {
     pub fn read(file: &[u8]) -> Result<Self, Error> {
         let bad = |line: usize, reason: &str| Error::NotCalibrationCache { line, reason: reason.to_owned() };
         let text = std::str::from_utf8(file).map_err(|error| {
-            let line = file[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-            bad(line, "it is not UTF-8")
+            let read = String::from_utf8_lossy(&file[..error.valid_up_to()]);
+            bad(read.matches('\n').count() + 1, "it is not UTF-8")
         })?;
         let mut lines = text.lines().enumerate();
         let header = lines.next().and_then(|(_, line)| header(line));
@@ -60,11 +60,9 @@ impl CalibrationCache {
 
     /// The text of the file.
     pub fn to_text(&self) -> String {
-        let mut text = format!("TRT-{}-{}\n", self.version, self.algorithm);
-        for CalibrationEntry { name, scale } in &self.entries {
-            text.push_str(&format!("{name}: {:08x}\n", scale.to_bits()));
-        }
-        text
+        let header = format!("TRT-{}-{}\n", self.version, self.algorithm);
+        let line = |entry: &CalibrationEntry| format!("{}: {:08x}\n", entry.name, entry.scale.to_bits());
+        std::iter::once(header).chain(self.entries.iter().map(line)).collect()
     }
 }
 
@@ -84,7 +82,8 @@ fn entry(line: &str) -> Result<CalibrationEntry, &'static str> {
     if digits.len() != 8 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err("the scale is not 8 hex digits");
     }
-    let scale = u32::from_str_radix(digits, 16).map(f32::from_bits).map_err(|_| "the scale is not 8 hex digits")?;
+    let scale =
+        u32::from_str_radix(digits, 16).map(f32::from_bits).map_err(|_| "the scale is not 8 hex digits")?;
     if !scale.is_finite() || scale.is_sign_negative() {
         return Err("the scale is no positive number");
     }
@@ -95,7 +94,8 @@ fn entry(line: &str) -> Result<CalibrationEntry, &'static str> {
 mod tests {
     use super::*;
 
-    const FILE: &str = "TRT-101601-EntropyCalibration2\nimages: 3c010204\n(Unnamed Layer* 4) [a: b]_output: 00800000\n";
+    const FILE: &str =
+        "TRT-101601-EntropyCalibration2\nimages: 3c010204\n(Unnamed Layer* 4) [a: b]_output: 00800000\n";
 
     #[test]
     fn scales_are_read_and_written_back() {
@@ -109,7 +109,9 @@ mod tests {
 
     #[test]
     fn versions_are_told() {
-        for (number, expected) in [(7103, "7.1.3"), (8602, "8.6.2"), (100_300, "10.3.0"), (101_601, "10.16.1")] {
+        for (number, expected) in
+            [(7103, "7.1.3"), (8602, "8.6.2"), (100_300, "10.3.0"), (101_601, "10.16.1")]
+        {
             let cache = CalibrationCache { version: number, algorithm: "X".into(), entries: Vec::new() };
             assert_eq!(cache.tensorrt_version(), expected);
         }

@@ -87,11 +87,7 @@ impl Scope<'_> {
     }
 
     fn node(&mut self, node: &Node) -> Result<(), Error> {
-        let bad = |reason: String| Error::BadNode {
-            node: node.name.clone(),
-            op: node.operator(),
-            reason,
-        };
+        let bad = |reason: String| Error::BadNode { node: node.name.clone(), op: node.operator(), reason };
         if node.op_type.is_empty() {
             return Err(bad("it names no operator".into()));
         }
@@ -183,7 +179,8 @@ mod tests {
 
     #[test]
     fn each_broken_rule_is_named() {
-        let cases: [(&str, fn(&mut Model), &str); 11] = [
+        type Damage = fn(&mut Model);
+        let cases: [(&str, Damage, &str); 11] = [
             ("version", |m| m.ir_version = 0, "IR version"),
             ("opset", |m| m.opsets.clear(), "no operator set"),
             ("domain", |m| m.graph.nodes[0].domain = "com.x".into(), "com.x"),

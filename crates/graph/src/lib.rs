@@ -22,8 +22,8 @@ pub use calibration_cache::{CalibrationCache, CalibrationEntry};
 pub use dtype::DataType;
 pub use error::Error;
 pub use facts::{
-    ExternalFile, Facts, OperatorCount, PrecisionShare, TENSORRT_OPSETS, TENSORRT_VERSION, Warning, WarningKind,
-    supported_by_tensorrt,
+    ExternalFile, Facts, OperatorCount, PrecisionShare, TENSORRT_OPSETS, TENSORRT_VERSION, Warning,
+    WarningKind, supported_by_tensorrt,
 };
 pub use model::{Attribute, Dim, Graph, Model, Node, ValueInfo};
 pub use plan::{Plan, PlanVersion};

@@ -68,7 +68,9 @@ impl Plan {
         };
         let serialization = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
         if serialization != 0 {
-            return Err(Error::NotPlan { reason: format!("serialization version {serialization} is not known") });
+            return Err(Error::NotPlan {
+                reason: format!("serialization version {serialization} is not known"),
+            });
         }
         let [major, minor, patch, build] =
             [header[VERSION_AT], header[VERSION_AT + 1], header[VERSION_AT + 2], header[VERSION_AT + 3]];
@@ -86,7 +88,8 @@ impl Plan {
 fn prefix(file: &[u8]) -> Result<(Option<serde_json::Value>, usize), Error> {
     let unlike = || Error::NotPlan { reason: "it does not begin with `ftrt`".into() };
     let length = file.first_chunk::<4>().map(|bytes| i32::from_le_bytes(*bytes)).ok_or_else(unlike)?;
-    let length = usize::try_from(length).ok().filter(|length| *length <= LARGEST_PREFIX).ok_or_else(unlike)?;
+    let length =
+        usize::try_from(length).ok().filter(|length| *length <= LARGEST_PREFIX).ok_or_else(unlike)?;
     let json = file.get(4..4 + length).filter(|json| json.starts_with(b"{")).ok_or_else(unlike)?;
     let metadata = serde_json::from_slice(json)
         .map_err(|error| Error::NotPlan { reason: format!("the metadata in front are no JSON: {error}") })?;

@@ -234,7 +234,7 @@ impl Tensor {
     pub fn row(&self, at: usize) -> Result<Self, Error> {
         let rows = self.shape.first().copied().unwrap_or(0);
         let bytes = self.bytes();
-        if at >= rows || bytes.len() % rows != 0 {
+        if at >= rows || !bytes.len().is_multiple_of(rows) {
             let reason = format!("{} {:?} has no row {at}", self.dtype, self.shape);
             return Err(Error::BadTensor { name: String::new(), reason });
         }

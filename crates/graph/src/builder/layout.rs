@@ -64,7 +64,8 @@ impl Builder {
     /// Pieces of these sizes along `axis`.
     pub fn split(&mut self, x: &Value, sizes: &[usize], axis: i64) -> Vec<Value> {
         let total = sizes.iter().try_fold(0_usize, |total, size| total.checked_add(*size));
-        let fits = |position: &usize| total.is_some() && x.shape[*position].fixed() == total && !sizes.is_empty();
+        let fits =
+            |position: &usize| total.is_some() && x.shape[*position].fixed() == total && !sizes.is_empty();
         let Some(position) = x.axis(axis).filter(fits) else {
             self.fail("Split", format!("{:?} does not split into {sizes:?} along {axis}", x.shape));
             return vec![x.clone(); sizes.len()];

@@ -70,7 +70,7 @@ impl Builder {
         minimum = "Min";
     }
 
-    /// `x × sigmoid(x)` (SiLU, swish).
+    /// `x × sigmoid(x)` (`SiLU`, swish).
     pub fn silu(&mut self, x: &Value) -> Value {
         let gate = self.sigmoid(x);
         self.mul(x, &gate)

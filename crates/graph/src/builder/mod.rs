@@ -132,7 +132,7 @@ impl Builder {
 
     /// A constant under a name of its own: a weight.
     pub fn weight(&mut self, name: &str, tensor: Tensor) -> Value {
-        let name = self.unique(name.to_owned());
+        let name = self.unique(name);
         let value = Value {
             name: name.clone(),
             dtype: tensor.dtype(),
@@ -234,7 +234,7 @@ impl Builder {
         if !path.is_empty() {
             path.insert(0, '/');
         }
-        let name = self.unique(format!("{path}/{op}"));
+        let name = self.unique(&format!("{path}/{op}"));
         let single = outputs.len() == 1;
         let values: Vec<Value> = outputs
             .into_iter()
@@ -270,10 +270,10 @@ impl Builder {
         }
     }
 
-    fn unique(&mut self, wanted: String) -> String {
-        let mut name = wanted.clone();
+    fn unique(&mut self, wanted: &str) -> String {
+        let mut name = wanted.to_owned();
         while self.taken.contains_key(&name) {
-            let count = self.taken.entry(wanted.clone()).or_insert(0);
+            let count = self.taken.entry(wanted.to_owned()).or_insert(0);
             *count += 1;
             name = format!("{wanted}_{count}");
         }

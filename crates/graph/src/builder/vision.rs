@@ -115,7 +115,12 @@ impl Builder {
     /// `x` `[n, c, h, w]` read at `grid` `[n, height, width, 2]` (x, y in -1..1), bilinear, zeros outside,
     /// `align_corners=False`: `[n, c, height, width]`.
     pub fn grid_sample(&mut self, x: &Value, grid: &Value) -> Value {
-        if x.rank() != 4 || grid.rank() != 4 || grid.size(3) != 2 || x.shape[0] != grid.shape[0] || x.dtype != grid.dtype {
+        if x.rank() != 4
+            || grid.rank() != 4
+            || grid.size(3) != 2
+            || x.shape[0] != grid.shape[0]
+            || x.dtype != grid.dtype
+        {
             return self.mismatch("GridSample", &[x, grid]);
         }
         let shape =
@@ -158,8 +163,10 @@ fn convolved(x: &Value, weight: &Value, bias: Option<&Value>, conv: Conv) -> Opt
         && bias.is_none_or(|bias| bias.shape == weight.shape[..1])
         && [Some(weight), bias].into_iter().flatten().all(|value| value.dtype == x.dtype);
     let side = |at: usize| {
-        let padded = x.shape[2 + at].fixed()?.checked_add(conv.padding[at])?.checked_add(conv.padding[at + 2])?;
-        let reach = conv.dilation[at].checked_mul(weight.shape[2 + at].fixed()?.checked_sub(1)?)?.checked_add(1)?;
+        let padded =
+            x.shape[2 + at].fixed()?.checked_add(conv.padding[at])?.checked_add(conv.padding[at + 2])?;
+        let reach =
+            conv.dilation[at].checked_mul(weight.shape[2 + at].fixed()?.checked_sub(1)?)?.checked_add(1)?;
         padded.checked_sub(reach)?.checked_div(conv.stride[at])?.checked_add(1)
     };
     if fits { Some([side(0)?, side(1)?]) } else { None }

@@ -9,8 +9,18 @@ use crate::{DataType, Graph, Model, Node, Shapes};
 
 /// Operators that are counted.
 const COUNTED: &[&str] = &[
-    "Conv", "ConvInteger", "ConvTranspose", "DeformConv", "Einsum", "FusedConv", "FusedMatMul", "Gemm", "MatMul",
-    "MatMulInteger", "QLinearConv", "QLinearMatMul",
+    "Conv",
+    "ConvInteger",
+    "ConvTranspose",
+    "DeformConv",
+    "Einsum",
+    "FusedConv",
+    "FusedMatMul",
+    "Gemm",
+    "MatMul",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
 ];
 
 /// How far back the type of a value is looked for.
@@ -42,7 +52,8 @@ pub(super) fn count(model: &Model) -> Flops {
         return found;
     }
     let shapes = Shapes::infer(model, 1);
-    let makers = graph.nodes.iter().flat_map(|node| node.outputs.iter().map(move |name| (name.as_str(), node)));
+    let makers =
+        graph.nodes.iter().flat_map(|node| node.outputs.iter().map(move |name| (name.as_str(), node)));
     let types = Types { graph, makers: makers.collect() };
     for node in counted {
         match flops_of(node, &shapes) {
@@ -63,7 +74,11 @@ fn is_counted(node: &Node) -> bool {
 /// Counted operators in the subgraphs of a node: how often they run is not known.
 fn counted_inside(node: &Node) -> usize {
     let inside = |graph: &Graph| {
-        graph.nodes.iter().map(|node| usize::from(is_counted(node)) + counted_inside(node)).fold(0, usize::saturating_add)
+        graph
+            .nodes
+            .iter()
+            .map(|node| usize::from(is_counted(node)) + counted_inside(node))
+            .fold(0, usize::saturating_add)
     };
     node.subgraphs().map(inside).fold(0, usize::saturating_add)
 }
@@ -79,8 +94,7 @@ fn flops_of(node: &Node, shapes: &Shapes) -> Option<u64> {
         // Every input element is spread over its group's output channels and the kernel.
         "ConvTranspose" => product(input(0)?, input(1)?.get(1..)?),
         "MatMul" | "MatMulInteger" | "QLinearMatMul" => product(output()?, &[*input(0)?.last()?]),
-        "FusedMatMul" => product(output()?, &[inner(input(0)?, node.int("transA") == Some(1))?]),
-        "Gemm" => product(output()?, &[inner(input(0)?, node.int("transA") == Some(1))?]),
+        "Gemm" | "FusedMatMul" => product(output()?, &[inner(input(0)?, node.int("transA") == Some(1))?]),
         "Einsum" => einsum(node, shapes)?,
         _ => return None,
     };

@@ -101,9 +101,11 @@ impl Facts {
         let flops = flops::count(model);
         let total = flops.total();
         let parameters: u64 = tally.parameters.values().fold(0, |sum, (count, _)| sum.saturating_add(*count));
-        let parameter_bytes = tally.parameters.values().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
+        let parameter_bytes =
+            tally.parameters.values().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
         let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
-        let mut dtypes: Vec<DataType> = tally.parameters.keys().chain(flops.by_dtype.keys()).copied().collect();
+        let mut dtypes: Vec<DataType> =
+            tally.parameters.keys().chain(flops.by_dtype.keys()).copied().collect();
         dtypes.sort_unstable();
         dtypes.dedup();
         let mut precisions: Vec<PrecisionShare> = dtypes

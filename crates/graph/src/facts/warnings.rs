@@ -46,7 +46,11 @@ pub enum WarningKind {
 const LARGEST_INDEX_BYTES: usize = 1 << 16;
 
 /// All warnings, the gravest first.
-pub(super) fn of(model: &Model, operators: &BTreeMap<String, usize>, external: &[ExternalFile]) -> Vec<Warning> {
+pub(super) fn of(
+    model: &Model,
+    operators: &BTreeMap<String, usize>,
+    external: &[ExternalFile],
+) -> Vec<Warning> {
     let mut found = Vec::new();
     let mut warn = |kind, message: String| found.push(Warning { kind, message });
     if let Err(error) = model.check() {
@@ -59,7 +63,9 @@ pub(super) fn of(model: &Model, operators: &BTreeMap<String, usize>, external: &
         );
         warn(WarningKind::ExternalData, message);
     }
-    versions(model).into_iter().for_each(|message| warn(WarningKind::Version, message));
+    for message in versions(model) {
+        warn(WarningKind::Version, message);
+    }
     let own = |operator: &str| !operator.contains('.');
     let custom = listed(operators, |operator| !own(operator));
     if !custom.is_empty() {
@@ -68,11 +74,13 @@ pub(super) fn of(model: &Model, operators: &BTreeMap<String, usize>, external: &
     }
     let dynamic = listed(operators, is_integer_arithmetic);
     if !dynamic.is_empty() {
-        let message = format!("quantized with integer operators, which TensorRT lacks (it takes Q/DQ): {dynamic}");
+        let message =
+            format!("quantized with integer operators, which TensorRT lacks (it takes Q/DQ): {dynamic}");
         warn(WarningKind::Quantization, message);
     }
-    let lacking =
-        listed(operators, |operator| own(operator) && !supported_by_tensorrt(operator) && !is_integer_arithmetic(operator));
+    let lacking = listed(operators, |operator| {
+        own(operator) && !supported_by_tensorrt(operator) && !is_integer_arithmetic(operator)
+    });
     if !lacking.is_empty() {
         let message = format!("operators that TensorRT {TENSORRT_VERSION} lacks: {lacking}");
         warn(WarningKind::TensorRtOperators, message);
@@ -84,7 +92,9 @@ pub(super) fn of(model: &Model, operators: &BTreeMap<String, usize>, external: &
         );
         warn(WarningKind::Quantization, message);
     }
-    integers(model).into_iter().for_each(|message| warn(WarningKind::Int64, message));
+    for message in integers(model) {
+        warn(WarningKind::Int64, message);
+    }
     for input in &model.graph.inputs {
         let shape = input.shape.as_deref().unwrap_or_default();
         if shape.len() == 4 && shape[1..].iter().any(|dim| dim.fixed().is_none()) {
@@ -147,18 +157,24 @@ fn asymmetric_nodes(graph: &Graph) -> usize {
     let constants = constants(graph);
     let is_symmetric = |node: &&Node| {
         let zero_point = node.inputs.get(2).and_then(|name| constants.get(name.as_str()));
-        let signed = zero_point.is_some_and(|tensor| !matches!(tensor.dtype(), DataType::U8 | DataType::U16 | DataType::U4));
+        let signed = zero_point
+            .is_some_and(|tensor| !matches!(tensor.dtype(), DataType::U8 | DataType::U16 | DataType::U4));
         let zero = zero_point.is_some_and(|tensor| {
             tensor.byte_len() <= LARGEST_INDEX_BYTES && tensor.bytes().iter().all(|byte| *byte == 0)
         });
         // A bias is int32 with the zero point left out.
         let bias = node.op_type == "DequantizeLinear"
-            && node.inputs.first().and_then(|name| constants.get(name.as_str())).is_some_and(|data| {
-                data.dtype() == DataType::I32
-            });
+            && node
+                .inputs
+                .first()
+                .and_then(|name| constants.get(name.as_str()))
+                .is_some_and(|data| data.dtype() == DataType::I32);
         bias || (signed && zero)
     };
-    let nodes = graph.nodes.iter().filter(|node| matches!(node.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear"));
+    let nodes = graph
+        .nodes
+        .iter()
+        .filter(|node| matches!(node.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear"));
     nodes.filter(|node| !is_symmetric(node)).count()
 }
 
@@ -177,12 +193,21 @@ fn integers(model: &Model) -> Vec<String> {
     let wide: Vec<&Tensor> = all.filter(|tensor| tensor.dtype() == DataType::I64).collect();
     if !wide.is_empty() {
         let beyond = wide.iter().filter(|tensor| exceeds_32_bits(tensor)).count();
-        let values = if beyond > 0 { format!(", {beyond} of them hold numbers beyond 32 bits") } else { String::new() };
-        found.push(format!("{} int64 constants{values}: TensorRT before 10 narrows them to int32", wide.len()));
+        let values = if beyond > 0 {
+            format!(", {beyond} of them hold numbers beyond 32 bits")
+        } else {
+            String::new()
+        };
+        found.push(format!(
+            "{} int64 constants{values}: TensorRT before 10 narrows them to int32",
+            wide.len()
+        ));
     }
     let named = model.graph.inputs.iter().chain(&model.graph.outputs);
-    let wide: Vec<String> =
-        named.filter(|info| info.dtype == Some(DataType::I64)).map(|info| format!("`{}`", info.name)).collect();
+    let wide: Vec<String> = named
+        .filter(|info| info.dtype == Some(DataType::I64))
+        .map(|info| format!("`{}`", info.name))
+        .collect();
     if !wide.is_empty() {
         found.push(format!("int64 goes in or out: {}; TensorRT before 10 makes it int32", wide.join(", ")));
     }

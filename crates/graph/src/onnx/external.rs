@@ -50,12 +50,17 @@ pub(super) fn external_of(tensor: &TensorProto) -> Result<External, Error> {
             .and_then(|pair| pair.value.as_deref())
     };
     let location = value("location").unwrap_or_default().to_owned();
-    let error =
-        |reason: String| Error::ExternalData { tensor: tensor.name.clone(), location: location.clone(), reason };
+    let error = |reason: String| Error::ExternalData {
+        tensor: tensor.name.clone(),
+        location: location.clone(),
+        reason,
+    };
     check_location(&location).map_err(|reason| error(reason.to_owned()))?;
     let number = |key: &str| match value(key) {
         None | Some("") => Ok(None),
-        Some(text) => text.parse::<u64>().map(Some).map_err(|_| error(format!("{key} `{text}` is no number"))),
+        Some(text) => {
+            text.parse::<u64>().map(Some).map_err(|_| error(format!("{key} `{text}` is no number")))
+        }
     };
     Ok(External { offset: number("offset")?.unwrap_or(0), length: number("length")?, location })
 }
@@ -92,13 +97,12 @@ impl<'a> Files<'a> {
             let stated = external.length.unwrap_or(0);
             return Err(error(format!("its length is stated as {stated} bytes, its shape takes {needed}")));
         }
-        let file = match self.opened.get(location) {
-            Some(file) => file.clone(),
-            None => {
-                let file = resolver(location).map_err(error)?;
-                self.opened.insert(location.to_owned(), file.clone());
-                file
-            }
+        let file = if let Some(file) = self.opened.get(location) {
+            file.clone()
+        } else {
+            let file = resolver(location).map_err(error)?;
+            self.opened.insert(location.to_owned(), file.clone());
+            file
         };
         let range = usize::try_from(external.offset)
             .ok()
@@ -126,8 +130,20 @@ mod tests {
             assert_eq!(check_location(location), Ok(()), "{location}");
         }
         let bad = [
-            "", "/etc/passwd", "../x", "a/../../x", "a/..", "..", "a\\..\\x", "C:x", "c:/x", "a\0b", "a\nb", ".",
-            "dir/", "file://x",
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "a/..",
+            "..",
+            "a\\..\\x",
+            "C:x",
+            "c:/x",
+            "a\0b",
+            "a\nb",
+            ".",
+            "dir/",
+            "file://x",
         ];
         for location in bad {
             assert!(check_location(location).is_err(), "{location:?}");

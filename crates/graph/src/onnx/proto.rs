@@ -35,8 +35,8 @@ pub(super) struct ModelProto {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct OperatorSetId {
-    #[prost(string, tag = "1")]
-    pub(super) domain: String,
+    #[prost(string, optional, tag = "1")]
+    pub(super) domain: Option<String>,
     #[prost(int64, optional, tag = "2")]
     pub(super) version: Option<i64>,
 }

@@ -47,7 +47,8 @@ pub fn external_locations(bytes: Bytes) -> Result<Vec<String>, Error> {
 
 fn collect_locations(graph: &GraphProto, found: &mut BTreeSet<String>) -> Result<(), Error> {
     let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
-    let in_attributes = attributes().flat_map(|attribute| attribute.t.as_deref().into_iter().chain(&attribute.tensors));
+    let in_attributes =
+        attributes().flat_map(|attribute| attribute.t.as_deref().into_iter().chain(&attribute.tensors));
     for tensor in graph.initializer.iter().chain(in_attributes) {
         if tensor.data_location == EXTERNAL {
             found.insert(external_of(tensor)?.location);
@@ -71,10 +72,11 @@ fn read_with(bytes: Bytes, resolver: Option<&Resolver<'_>>) -> Result<Model, Err
     let mut files = Files::new(resolver);
     let mut opsets = BTreeMap::new();
     for import in proto.opset_import {
-        let version = import.version.unwrap_or(0);
-        if opsets.insert(import.domain.clone(), version).is_some_and(|other| other != version) {
-            return Err(Error::Invalid(format!("two operator sets for domain `{}`", import.domain)));
+        let (domain, version) = (import.domain.unwrap_or_default(), import.version.unwrap_or(0));
+        if opsets.get(&domain).is_some_and(|other| *other != version) {
+            return Err(Error::Invalid(format!("two operator sets for domain `{domain}`")));
         }
+        opsets.insert(domain, version);
     }
     let other = [(20, proto.training_info), (26, proto.configuration)];
     Ok(Model {
@@ -115,11 +117,8 @@ fn graph(proto: GraphProto, files: &mut Files<'_>) -> Result<Graph, Error> {
     }
     let inputs = proto.input.into_iter().filter(|input| !initializers.contains_key(&input.name));
     let inputs = inputs.map(value_info).collect::<Result<_, _>>()?;
-    let other = [
-        (14, proto.quantization_annotation),
-        (15, proto.sparse_initializer),
-        (16, proto.metadata_props),
-    ];
+    let other =
+        [(14, proto.quantization_annotation), (15, proto.sparse_initializer), (16, proto.metadata_props)];
     Ok(Graph {
         name: proto.name,
         doc: proto.doc_string,
@@ -208,9 +207,8 @@ fn declared_type(proto: &AttributeProto) -> i32 {
 fn value_info(proto: ValueInfoProto) -> Result<ValueInfo, Error> {
     let mut info = ValueInfo { name: proto.name, ..ValueInfo::default() };
     if let Some(encoded) = proto.r#type {
-        let decoded = TypeProto::decode(encoded.clone()).map_err(|error| Error::NotOnnx {
-            reason: format!("the type of `{}`: {error}", info.name),
-        })?;
+        let decoded = TypeProto::decode(encoded.clone())
+            .map_err(|error| Error::NotOnnx { reason: format!("the type of `{}`: {error}", info.name) })?;
         match decoded.tensor_type {
             Some(tensor) => {
                 info.dtype = DataType::from_onnx(tensor.elem_type);

@@ -26,7 +26,8 @@ pub(super) fn tensor(proto: TensorProto, files: &mut Files<'_>) -> Result<Tensor
     if dtype == DataType::String {
         return Tensor::strings(shape, proto.string_data).map_err(|error| named(error, &proto.name));
     }
-    let needed = crate::tensor::byte_len(dtype, &shape).ok_or_else(|| bad(format!("{shape:?} is too large")))?;
+    let needed =
+        crate::tensor::byte_len(dtype, &shape).ok_or_else(|| bad(format!("{shape:?} is too large")))?;
     if proto.data_location == EXTERNAL {
         let external = external_of(&proto)?;
         let made = match files.slice(&proto.name, &external, needed)? {
@@ -46,12 +47,12 @@ pub(super) fn tensor(proto: TensorProto, files: &mut Files<'_>) -> Result<Tensor
 fn typed_data(dtype: DataType, proto: &TensorProto) -> Bytes {
     use DataType as T;
     match dtype {
-        T::F32 | T::Complex64 => pack(&proto.float_data, |v| v.to_le_bytes()),
-        T::F64 | T::Complex128 => pack(&proto.double_data, |v| v.to_le_bytes()),
-        T::I64 => pack(&proto.int64_data, |v| v.to_le_bytes()),
-        T::U64 => pack(&proto.uint64_data, |v| v.to_le_bytes()),
+        T::F32 | T::Complex64 => pack(&proto.float_data, f32::to_le_bytes),
+        T::F64 | T::Complex128 => pack(&proto.double_data, f64::to_le_bytes),
+        T::I64 => pack(&proto.int64_data, i64::to_le_bytes),
+        T::U64 => pack(&proto.uint64_data, u64::to_le_bytes),
         T::U32 => pack(&proto.uint64_data, |v| (v as u32).to_le_bytes()),
-        T::I32 => pack(&proto.int32_data, |v| v.to_le_bytes()),
+        T::I32 => pack(&proto.int32_data, i32::to_le_bytes),
         T::U16 | T::I16 | T::F16 | T::Bf16 => pack(&proto.int32_data, |v| (v as u16).to_le_bytes()),
         // 8 bits and less: one byte each, several elements in it where they are narrower.
         _ => pack(&proto.int32_data, |v| [v as u8]),
@@ -91,18 +92,30 @@ mod tests {
             ..TensorProto::default()
         };
         let cases: Vec<(TensorProto, Vec<u8>)> = vec![
-            (TensorProto { float_data: vec![1.0], ..proto(DataType::F32, &[]) }, 1.0_f32.to_le_bytes().into()),
+            (
+                TensorProto { float_data: vec![1.0], ..proto(DataType::F32, &[]) },
+                1.0_f32.to_le_bytes().into(),
+            ),
             (TensorProto { int32_data: vec![0x3c00], ..proto(DataType::F16, &[1]) }, vec![0, 0x3c]),
             (TensorProto { int32_data: vec![0x3f80], ..proto(DataType::Bf16, &[1]) }, vec![0x80, 0x3f]),
             (TensorProto { int32_data: vec![-1, 2], ..proto(DataType::I8, &[2]) }, vec![255, 2]),
             (TensorProto { int32_data: vec![1, 0], ..proto(DataType::Bool, &[2]) }, vec![1, 0]),
             (TensorProto { int32_data: vec![-2], ..proto(DataType::I16, &[1]) }, vec![254, 255]),
             (TensorProto { int32_data: vec![0x21, 3], ..proto(DataType::U4, &[3]) }, vec![0x21, 3]),
-            (TensorProto { int32_data: vec![-2], ..proto(DataType::I32, &[1]) }, (-2_i32).to_le_bytes().into()),
-            (TensorProto { int64_data: vec![-2], ..proto(DataType::I64, &[1]) }, (-2_i64).to_le_bytes().into()),
+            (
+                TensorProto { int32_data: vec![-2], ..proto(DataType::I32, &[1]) },
+                (-2_i32).to_le_bytes().into(),
+            ),
+            (
+                TensorProto { int64_data: vec![-2], ..proto(DataType::I64, &[1]) },
+                (-2_i64).to_le_bytes().into(),
+            ),
             (TensorProto { uint64_data: vec![7], ..proto(DataType::U32, &[1]) }, 7_u32.to_le_bytes().into()),
             (TensorProto { uint64_data: vec![7], ..proto(DataType::U64, &[1]) }, 7_u64.to_le_bytes().into()),
-            (TensorProto { double_data: vec![0.5], ..proto(DataType::F64, &[1]) }, 0.5_f64.to_le_bytes().into()),
+            (
+                TensorProto { double_data: vec![0.5], ..proto(DataType::F64, &[1]) },
+                0.5_f64.to_le_bytes().into(),
+            ),
             (
                 TensorProto { float_data: vec![1.0, 2.0], ..proto(DataType::Complex64, &[1]) },
                 [1.0_f32.to_le_bytes(), 2.0_f32.to_le_bytes()].concat(),

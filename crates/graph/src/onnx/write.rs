@@ -13,8 +13,9 @@ use rayon::prelude::*;
 
 use super::LARGEST_FILE;
 use super::proto::{
-    AttributeProto, Dimension, GRAPH, GraphProto, INITIALIZER, ModelProto, NODE, NodeProto, OperatorSetId, RAW_DATA,
-    StringPair, TensorProto, TensorShape, TensorType, TypeProto, ValueInfoProto, attribute_type as kind,
+    AttributeProto, Dimension, GRAPH, GraphProto, INITIALIZER, ModelProto, NODE, NodeProto, OperatorSetId,
+    RAW_DATA, StringPair, TensorProto, TensorShape, TensorType, TypeProto, ValueInfoProto,
+    attribute_type as kind,
 };
 use crate::{Attribute, DataType, Dim, Error, Graph, Model, Node, Tensor, ValueInfo};
 
@@ -28,7 +29,8 @@ const IN_FLIGHT: usize = 24 << 20;
 /// before anything is written; [`Error::BadTensor`] when a deferred tensor computes another number of bytes than it
 /// announced; [`Error::Write`].
 pub fn write(model: &Model, out: &mut dyn Write) -> Result<u64, Error> {
-    let graph_len = graph_len(&model.graph)?;
+    let frame = main_frame(model);
+    let graph_len = graph_len(&model.graph, &frame)?;
     let header = header(model);
     let total = file_len(&header, graph_len);
     if total > LARGEST_FILE {
@@ -36,7 +38,7 @@ pub fn write(model: &Model, out: &mut dyn Write) -> Result<u64, Error> {
     }
     emit(out, &header.encode_to_vec())?;
     emit(out, &prefix(GRAPH, graph_len))?;
-    write_graph(&model.graph, out)?;
+    write_graph(&model.graph, &frame, out)?;
     Ok(total)
 }
 
@@ -45,7 +47,7 @@ pub fn write(model: &Model, out: &mut dyn Write) -> Result<u64, Error> {
 /// # Errors
 /// [`Error::ExternalData`] when a tensor was never loaded.
 pub fn encoded_len(model: &Model) -> Result<u64, Error> {
-    Ok(file_len(&header(model), graph_len(&model.graph)?))
+    Ok(file_len(&header(model), graph_len(&model.graph, &main_frame(model))?))
 }
 
 fn file_len(header: &ModelProto, graph_len: u64) -> u64 {
@@ -69,8 +71,8 @@ fn framed_len(tag: u32, len: u64) -> u64 {
     key_len(tag) as u64 + encoded_len_varint(len) as u64 + len
 }
 
-fn graph_len(graph: &Graph) -> Result<u64, Error> {
-    let mut total = frame_of(graph).encoded_len() as u64;
+fn graph_len(graph: &Graph, frame: &GraphProto) -> Result<u64, Error> {
+    let mut total = frame.encoded_len() as u64;
     for node in &graph.nodes {
         total += framed_len(NODE, node_proto(node)?.encoded_len() as u64);
     }
@@ -80,7 +82,7 @@ fn graph_len(graph: &Graph) -> Result<u64, Error> {
     Ok(total)
 }
 
-fn write_graph(graph: &Graph, out: &mut dyn Write) -> Result<(), Error> {
+fn write_graph(graph: &Graph, frame: &GraphProto, out: &mut dyn Write) -> Result<(), Error> {
     for node in &graph.nodes {
         let encoded = node_proto(node)?.encode_to_vec();
         emit(out, &prefix(NODE, encoded.len() as u64))?;
@@ -94,7 +96,7 @@ fn write_graph(graph: &Graph, out: &mut dyn Write) -> Result<(), Error> {
         }
         rest = tail;
     }
-    emit(out, &frame_of(graph).encode_to_vec())
+    emit(out, &frame.encode_to_vec())
 }
 
 /// How many of these tensors are computed together: as many as fit [`IN_FLIGHT`], at least one.
@@ -164,13 +166,11 @@ fn tensor_proto(name: &str, tensor: &Tensor) -> Result<TensorProto, Error> {
 /// Everything of the model but its graph.
 fn header(model: &Model) -> ModelProto {
     let opset = |(domain, version): (&String, &i64)| OperatorSetId {
-        domain: domain.clone(),
+        domain: Some(domain.clone()),
         version: Some(*version),
     };
-    let pair = |(key, value): (&String, &String)| StringPair {
-        key: Some(key.clone()),
-        value: Some(value.clone()),
-    };
+    let pair =
+        |(key, value): (&String, &String)| StringPair { key: Some(key.clone()), value: Some(value.clone()) };
     ModelProto {
         ir_version: Some(model.ir_version),
         producer_name: model.producer_name.clone(),
@@ -187,7 +187,20 @@ fn header(model: &Model) -> ModelProto {
     }
 }
 
-/// Everything of the graph but its nodes and initializers.
+/// Everything of the main graph but its nodes and initializers. Before IR version 4 initializers had to be inputs too.
+fn main_frame(model: &Model) -> GraphProto {
+    let mut frame = frame_of(&model.graph);
+    if model.ir_version < 4 {
+        let stated = |(name, tensor): (&String, &Tensor)| {
+            let shape = tensor.shape().iter().map(|size| Dim::Fixed(*size)).collect();
+            value_info(&ValueInfo::tensor(name, tensor.dtype(), shape))
+        };
+        frame.input.extend(model.graph.initializers.iter().map(stated));
+    }
+    frame
+}
+
+/// Everything of a graph but its nodes and initializers.
 fn frame_of(graph: &Graph) -> GraphProto {
     GraphProto {
         name: graph.name.clone(),
@@ -205,8 +218,11 @@ fn frame_of(graph: &Graph) -> GraphProto {
 fn graph_proto(graph: &Graph) -> Result<GraphProto, Error> {
     let mut proto = frame_of(graph);
     proto.node = graph.nodes.iter().map(node_proto).collect::<Result<_, _>>()?;
-    proto.initializer =
-        graph.initializers.iter().map(|(name, tensor)| tensor_proto(name, tensor)).collect::<Result<_, _>>()?;
+    proto.initializer = graph
+        .initializers
+        .iter()
+        .map(|(name, tensor)| tensor_proto(name, tensor))
+        .collect::<Result<_, _>>()?;
     Ok(proto)
 }
 
@@ -270,7 +286,8 @@ fn attribute_proto(name: &str, value: &Attribute) -> Result<AttributeProto, Erro
             kind::STRINGS
         }
         Attribute::Tensors(tensors) => {
-            proto.tensors = tensors.iter().map(|tensor| tensor_proto("", tensor)).collect::<Result<_, _>>()?;
+            proto.tensors =
+                tensors.iter().map(|tensor| tensor_proto("", tensor)).collect::<Result<_, _>>()?;
             kind::TENSORS
         }
         Attribute::Graphs(graphs) => {

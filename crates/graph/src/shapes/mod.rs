@@ -105,7 +105,8 @@ impl Walk {
         if let (Some(tensor), Some(name)) = (node.tensor("value"), node.outputs.first()) {
             self.note_scales(name, tensor);
         }
-        let scales = operators::scales_input(node, opset).and_then(|at| self.scales.get(node.inputs.get(at)?));
+        let scales =
+            operators::scales_input(node, opset).and_then(|at| self.scales.get(node.inputs.get(at)?));
         let scales = scales.map(Vec::as_slice);
         let mut outputs =
             operators::infer(node, opset, inputs, scales, &mut self.symbols).unwrap_or_default();
@@ -139,7 +140,9 @@ impl Walk {
             return unknown();
         };
         let sizes = dims.iter().enumerate().map(|(at, dim)| match dim {
-            Dim::Fixed(size) => i32::try_from(*size).map_or_else(|_| self.symbols.gen_positive(), SymExpr::Value),
+            Dim::Fixed(size) => {
+                i32::try_from(*size).map_or_else(|_| self.symbols.gen_positive(), SymExpr::Value)
+            }
             Dim::Symbol(text) => self.symbol(text),
             Dim::Unknown if is_input && at == 0 => SymExpr::Value(self.batch),
             Dim::Unknown => self.symbols.gen_positive(),
@@ -189,7 +192,8 @@ fn constant(tensor: &Tensor) -> SymTensor {
         && !tensor.is_deferred();
     let values = may_be_a_shape.then(|| tensor.to_i64().ok()).flatten().map(|values| {
         // Slices end at the largest number that there is: clamping keeps that meaning.
-        let narrow = |value: i64| SymExpr::Value(value.clamp(-i64::from(i32::MAX), i64::from(i32::MAX)) as i32);
+        let narrow =
+            |value: i64| SymExpr::Value(value.clamp(-i64::from(i32::MAX), i64::from(i32::MAX)) as i32);
         values.into_iter().map(narrow).collect::<Vec<_>>()
     });
     match values {

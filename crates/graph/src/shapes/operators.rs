@@ -6,7 +6,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rten_shape_inference::{
-    BinaryOp, InferShapes, InferShapesContext, ReductionOp, SymExpr, SymTensor, SymbolGen, UnaryOp, VariadicOp, ops,
+    BinaryOp, InferShapes, InferShapesContext, ReductionOp, SymExpr, SymTensor, SymbolGen, UnaryOp,
+    VariadicOp, ops,
 };
 
 use super::{LARGEST_RANK, LONGEST_VECTOR, constant, unknown};
@@ -16,20 +17,90 @@ type Inputs = Vec<Option<SymTensor>>;
 
 /// Operators whose first output has the shape of their first input.
 const SAME_SHAPE: &[&str] = &[
-    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BatchNormalization", "Bernoulli", "BitwiseNot", "Celu",
-    "Ceil", "Clip", "Cos", "Cosh", "CumSum", "DequantizeLinear", "Dropout", "Elu", "Erf", "Exp", "EyeLike", "Floor",
-    "Gelu", "GroupNormalization", "HardSigmoid", "HardSwish", "Hardmax", "InstanceNormalization", "IsInf", "IsNaN",
-    "LRN", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "LpNormalization", "MeanVarianceNormalization",
-    "Mish", "Not", "PRelu", "QuantizeLinear", "RMSNormalization", "RandomNormalLike", "RandomUniformLike",
-    "Reciprocal", "Relu", "ReverseSequence", "RotaryEmbedding", "Round", "ScatterElements", "ScatterND", "Selu",
-    "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softmax", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh",
-    "ThresholdedRelu", "Trilu",
+    "Abs",
+    "Acos",
+    "Acosh",
+    "Asin",
+    "Asinh",
+    "Atan",
+    "Atanh",
+    "BatchNormalization",
+    "Bernoulli",
+    "BitwiseNot",
+    "Celu",
+    "Ceil",
+    "Clip",
+    "Cos",
+    "Cosh",
+    "CumSum",
+    "DequantizeLinear",
+    "Dropout",
+    "Elu",
+    "Erf",
+    "Exp",
+    "EyeLike",
+    "Floor",
+    "Gelu",
+    "GroupNormalization",
+    "HardSigmoid",
+    "HardSwish",
+    "Hardmax",
+    "InstanceNormalization",
+    "IsInf",
+    "IsNaN",
+    "LRN",
+    "LayerNormalization",
+    "LeakyRelu",
+    "Log",
+    "LogSoftmax",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+    "Mish",
+    "Not",
+    "PRelu",
+    "QuantizeLinear",
+    "RMSNormalization",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Reciprocal",
+    "Relu",
+    "ReverseSequence",
+    "RotaryEmbedding",
+    "Round",
+    "ScatterElements",
+    "ScatterND",
+    "Selu",
+    "Shrink",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Sqrt",
+    "Swish",
+    "Tan",
+    "Tanh",
+    "ThresholdedRelu",
+    "Trilu",
 ];
 
 /// Operators on two inputs that broadcast; those that may make shapes have rules of their own.
 const BROADCAST: &[&str] = &[
-    "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
-    "Mod", "Or", "Pow", "Xor",
+    "And",
+    "BitShift",
+    "BitwiseAnd",
+    "BitwiseOr",
+    "BitwiseXor",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Mod",
+    "Or",
+    "Pow",
+    "Xor",
 ];
 
 /// The shapes (and small integer values) of a node's outputs; `None` when they cannot be told. `scales` are the values
@@ -94,6 +165,9 @@ fn dispatch(
         }
         "Squeeze" | "Unsqueeze" => {
             attribute_as_input(node, "axes", 1, &mut inputs);
+            if repeats(inputs.get(1)) {
+                return None;
+            }
             let rule: &dyn InferShapes = if op == "Squeeze" { &ops::Squeeze } else { &ops::Unsqueeze };
             run(rule, inputs, symbols)
         }
@@ -102,14 +176,16 @@ fn dispatch(
             run(&ops::Transpose { perm: perm.as_deref() }, inputs, symbols)
         }
         "DepthToSpace" => {
-            let block_size = u32::try_from(node.int("blocksize")?).ok().filter(|size| (1..4096).contains(size))?;
+            let block_size =
+                u32::try_from(node.int("blocksize")?).ok().filter(|size| (1..4096).contains(size))?;
             run(&ops::DepthToSpace { block_size }, inputs, symbols)
         }
         "Slice" => {
             for (at, name) in ["starts", "ends", "axes"].into_iter().enumerate() {
                 attribute_as_input(node, name, at + 1, &mut inputs);
             }
-            run(&ops::Slice, inputs, symbols)
+            let stands = inputs.get(4).is_some_and(|steps| holds(steps.as_ref(), 0));
+            if stands { None } else { run(&ops::Slice, inputs, symbols) }
         }
         "Split" => split(node, axis(0)?, inputs, symbols),
         "Gather" => run(&ops::Gather { axis: axis(0)? }, inputs, symbols),
@@ -141,9 +217,8 @@ fn dispatch(
         }
         "Einsum" => run(&ops::Einsum { equation: node.text("equation")? }, inputs, symbols),
         "DynamicQuantizeLinear" => run(&ops::DynamicQuantizeLinear, inputs, symbols),
-        "Conv" | "ConvInteger" => convolve(node, inputs, symbols),
+        "Conv" | "ConvInteger" | "ConvTranspose" => convolve(node, inputs, symbols),
         "QLinearConv" => convolve(node, picked(&inputs, &[0, 3]), symbols),
-        "ConvTranspose" => convolve(node, inputs, symbols),
         "MaxPool" | "AveragePool" | "LpPool" => pool(node, inputs, symbols),
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => run(&ops::GlobalPool, inputs, symbols),
         "ArgMax" | "ArgMin" => reduce(node, &[axis(0)?], inputs, symbols),
@@ -165,6 +240,18 @@ fn narrow(value: i64) -> i32 {
 
 fn vector(values: &[i64]) -> SymTensor {
     SymTensor::from_vec(values.iter().map(|value| SymExpr::Value(narrow(*value))).collect())
+}
+
+/// Whether a vector of integers is known to hold `value`.
+fn holds(vector: Option<&SymTensor>, value: i32) -> bool {
+    let values = vector.and_then(SymTensor::values).unwrap_or_default();
+    values.contains(&SymExpr::Value(value))
+}
+
+/// Whether a vector of axes names one twice.
+fn repeats(axes: Option<&Option<SymTensor>>) -> bool {
+    let axes = axes.and_then(Option::as_ref).and_then(SymTensor::values).unwrap_or_default();
+    (1..axes.len()).any(|at| axes[..at].contains(&axes[at]))
 }
 
 /// Sizes from an attribute: none negative, none too large for the library.

@@ -59,7 +59,10 @@ fn what_no_output_needs_is_left_out() {
         b.output("y", &y);
     })
     .unwrap();
-    assert_eq!((model.graph.nodes.len(), model.graph.initializers.len(), model.graph.values.len()), (1, 0, 0));
+    assert_eq!(
+        (model.graph.nodes.len(), model.graph.initializers.len(), model.graph.values.len()),
+        (1, 0, 0)
+    );
 }
 
 #[test]
@@ -141,14 +144,22 @@ fn the_first_thing_that_does_not_fit_is_named_with_its_place() {
         ("matmul", |b, x| b.matmul(x, x), "do not fit"),
         ("take", |b, x| b.take(x, &[4], 1), "[4]"),
         ("top_k", |b, x| b.top_k(x, 5, 1).0, "5 of"),
-        ("types", |b, x| {
-            let other = b.cast(x, DataType::F16);
-            b.add(x, &other)
-        }, "do not mix"),
-        ("conv", |b, x| {
-            let weight = b.floats(&[1, 3, 1, 1], vec![0.0; 3]);
-            b.conv(x, &weight, None, Conv::new(1, usize::MAX))
-        }, "[1, 3, 1, 1]"),
+        (
+            "types",
+            |b, x| {
+                let other = b.cast(x, DataType::F16);
+                b.add(x, &other)
+            },
+            "do not mix",
+        ),
+        (
+            "conv",
+            |b, x| {
+                let weight = b.floats(&[1, 3, 1, 1], vec![0.0; 3]);
+                b.conv(x, &weight, None, Conv::new(1, usize::MAX))
+            },
+            "[1, 3, 1, 1]",
+        ),
     ];
     for (what, build, expected) in cases {
         let error = finished(|b| {

@@ -68,7 +68,10 @@ fn warnings_tell_what_may_go_wrong() {
     let mut quantized = read("quantized.onnx");
     assert!(!kinds(&Facts::of(&quantized)).contains(&WarningKind::Quantization));
     let huge = Facts::of(&quantized).warnings;
-    assert!(huge.iter().any(|warning| warning.message.contains("1 of them hold numbers beyond 32 bits")), "{huge:?}");
+    assert!(
+        huge.iter().any(|warning| warning.message.contains("1 of them hold numbers beyond 32 bits")),
+        "{huge:?}"
+    );
     quantized.graph.nodes[0].inputs.truncate(2);
     assert!(kinds(&Facts::of(&quantized)).contains(&WarningKind::Quantization));
     quantized.graph.nodes[2].op_type = "DynamicQuantizeLinear".into();

@@ -24,7 +24,9 @@ fn field(tag: u8, content: &[u8]) -> Vec<u8> {
 
 #[test]
 fn what_is_no_model_is_told() {
-    for bytes in [b"".to_vec(), b"\x08\x08".to_vec(), b"hello".to_vec(), vec![0xff; 64], b"PK\x03\x04".to_vec()] {
+    for bytes in
+        [b"".to_vec(), b"\x08\x08".to_vec(), b"hello".to_vec(), vec![0xff; 64], b"PK\x03\x04".to_vec()]
+    {
         assert!(matches!(refuse(bytes.clone()), Error::NotOnnx { .. }), "{bytes:?}");
     }
 }
@@ -65,10 +67,16 @@ fn deep_nesting_is_refused() {
 fn locations_that_lead_out_are_refused_before_they_are_opened() {
     let pair = |key: &[u8], value: &[u8]| field(13, &[field(1, key), field(2, value)].concat());
     for location in ["../secret", "/etc/passwd", "a/../../b", "C:\\x", ""] {
-        let tensor = [&[1 << 3, 1, 2 << 3, 1, 14 << 3, 1][..], &field(8, b"w"), &pair(b"location", location.as_bytes())];
+        let tensor = [
+            &[1 << 3, 1, 2 << 3, 1, 14 << 3, 1][..],
+            &field(8, b"w"),
+            &pair(b"location", location.as_bytes()),
+        ];
         let file: Bytes = field(7, &field(5, &tensor.concat())).into();
         let opened = |name: &str| -> Result<Bytes, String> { panic!("`{name}` was opened") };
-        for result in [onnx::read(file.clone(), &opened).map(|_| ()), onnx::external_locations(file).map(|_| ())] {
+        for result in
+            [onnx::read(file.clone(), &opened).map(|_| ()), onnx::external_locations(file).map(|_| ())]
+        {
             assert!(matches!(result, Err(Error::ExternalData { .. })), "{location}");
         }
     }

@@ -1,4 +1,5 @@
 //! Tests of the graph crate through its public interface.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod builder;
 mod facts;
