@@ -1,4 +1,4 @@
-//! ONNX files: from bytes to a [`Model`] and back.
+//! ONNX files: from bytes to a [`Model`](crate::Model) and back.
 //!
 //! Reading decodes from a [`Bytes`](bytes::Bytes): hand it a memory map (`Bytes::from_owner(map)`) and no weight is
 //! copied or even touched. Writing streams: only one chunk of weights is in memory at a time.
