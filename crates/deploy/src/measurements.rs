@@ -65,10 +65,8 @@ pub struct Gpu {
 pub struct StepTime {
     /// The step's name.
     pub name: String,
-    /// Wall-clock time in seconds.
+    /// Wall-clock time in seconds, of the run that made its result.
     pub seconds: f64,
-    /// Whether a recorded output was used again.
-    pub reused: bool,
 }
 
 /// Latency and throughput of one artefact on one backend at one batch.

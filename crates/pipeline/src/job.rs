@@ -225,7 +225,6 @@ impl<'a> Job<'a> {
         let steps = taken.iter().map(|taken| StepTime {
             name: taken.step.name.to_owned(),
             seconds: (taken.elapsed.as_secs_f64() * 1e3).round() / 1e3,
-            reused: false,
         });
         Measurements {
             schema: Measurements::SCHEMA,

@@ -23,24 +23,28 @@ impl Missing {
     /// What is missing, in one line; the command follows.
     pub(super) fn reason(self) -> &'static str {
         match self {
-            Self::TensorRt => "On a machine with an NVIDIA GPU and TensorRT, run:",
-            Self::DeepStream => "On a machine with an NVIDIA GPU, TensorRT and DeepStream, run:",
+            Self::TensorRt => "On a machine with an NVIDIA GPU and TensorRT, in the package's folder, run:",
+            Self::DeepStream => {
+                "On a machine with an NVIDIA GPU and DeepStream, with the nvinfer keys of section 12 in its configuration, run:"
+            }
             Self::Annotations => "With images and their annotations in COCO form, run:",
             Self::Images => "With images of the kind that the detector is for, run:",
             Self::Backend => "No backend was timed in this run. Run:",
         }
     }
 
-    /// The command that fills it, run from the folder that holds `models/`.
+    /// The command that fills it.
     pub(super) fn command(self, data: &ReportData) -> String {
-        let name = &data.manifest.name;
+        let manifest = &data.manifest;
         match self {
-            Self::TensorRt => format!("sightline build models/{name}"),
-            Self::DeepStream | Self::Backend => format!("sightline bench models/{name}"),
-            Self::Annotations => {
-                format!("sightline eval models/{name} --annotations instances.json --images images")
+            Self::TensorRt => {
+                let model = data.main_model().unwrap_or("model.onnx");
+                format!("trtexec --onnx={model} --shapes={}", shape(data, manifest.max_batch))
             }
-            Self::Images => format!("sightline verify models/{name} --images images"),
+            Self::DeepStream => "deepstream-app -c deepstream_app_config.txt".into(),
+            Self::Annotations => "sightline import SOURCE --images DIR --annotations instances.json".into(),
+            Self::Images => "sightline import SOURCE --images DIR".into(),
+            Self::Backend => format!("sightline bench models/{}", manifest.name),
         }
     }
 }
@@ -53,8 +57,7 @@ pub(super) fn trtexec(data: &ReportData, model: &str) -> [String; 3] {
     let engine_batch =
         data.measurements.tensorrt.as_ref().map_or(manifest.max_batch, |tensorrt| tensorrt.engine.max_batch);
     let engine = crate::paths::engine(&manifest.name, engine_batch);
-    let input = &manifest.detector.input;
-    let shape = |batch: u32| quoted(&format!("{}:{batch}x3x{}x{}", input.tensor, input.height, input.width));
+    let shape = |batch: u32| shape(data, batch);
     let measure = |batch: u32| {
         format!(
             "trtexec --loadEngine={engine} \\\n  --shapes={} --noDataTransfers --duration=10 --warmUp=1000",
@@ -73,6 +76,12 @@ pub(super) fn trtexec(data: &ReportData, model: &str) -> [String; 3] {
         measure(1),
         measure(engine_batch),
     ]
+}
+
+/// The image input's shape as `trtexec` takes it, quoted.
+fn shape(data: &ReportData, batch: u32) -> String {
+    let input = &data.manifest.detector.input;
+    quoted(&format!("{}:{batch}x3x{}x{}", input.tensor, input.height, input.width))
 }
 
 /// A word for a POSIX shell: as it is when it is plain, else in single quotes.

@@ -214,9 +214,7 @@ fn measurements() -> Measurements {
             gpus: vec![],
             software: BTreeMap::from([("rten".into(), "0.27.1".into())]),
         },
-        steps: times
-            .map(|(name, seconds)| StepTime { name: name.into(), seconds, reused: name == "acquire" })
-            .into(),
+        steps: times.map(|(name, seconds)| StepTime { name: name.into(), seconds }).into(),
         figures: vec![
             figure(Precision::Fp32, 1, 41.3),
             figure(Precision::Fp32, 8, 309.0),

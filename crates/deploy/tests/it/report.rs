@@ -106,7 +106,7 @@ fn what_is_null_is_not_measured_here() {
     assert_eq!(marked(&engine_only), [7, 8, 9, 10]);
 
     let plain = rendered(&data::plain());
-    assert!(section(markdown(&plain), 5).contains("sightline build models/shapes-rtdetr"));
+    assert!(section(markdown(&plain), 5).contains("trtexec --onnx=model/shapes-rtdetr.onnx --shapes="));
     assert!(section(markdown(&plain), 8).contains("DeepStream, run:"));
     for tree in [&plain, &rendered(&data::complete())] {
         assert!(!markdown(tree).contains("(fill"));

@@ -2,7 +2,7 @@
 
 use super::{heading, model, paragraph};
 use crate::report::ReportData;
-use crate::report::commands::{Missing, trtexec};
+use crate::report::commands::trtexec;
 use crate::report::document::{Block, Section, Table, Text};
 use crate::report::format::seconds;
 
@@ -12,13 +12,12 @@ pub(super) fn timing(data: &ReportData) -> Section {
     if steps.is_empty() {
         return Section::new(11, "Pipeline Timing", vec![paragraph("No step was timed in this run.")]);
     }
-    let mut table = Table::new(&["Step", "Time#", "Note"]);
+    let mut table = Table::new(&["Step", "Time#"]);
     for step in steps {
-        let note = if step.reused { "recorded result used again" } else { "" };
-        table.row([Text::new().code(&step.name), seconds(step.seconds).into(), note.into()]);
+        table.row([Text::new().code(&step.name), seconds(step.seconds).into()]);
     }
     let total = steps.iter().map(|step| step.seconds).sum();
-    table.row([Text::new().strong("Total"), Text::new().strong(seconds(total)), "".into()]);
+    table.row([Text::new().strong("Total"), Text::new().strong(seconds(total))]);
     Section::new(11, "Pipeline Timing", vec![Block::Table(table)])
 }
 
@@ -40,17 +39,14 @@ pub(super) fn commands(data: &ReportData) -> Section {
     )));
     blocks.push(heading("With ONNX Runtime alone, from the package's folder"));
     blocks.push(shell("python3 onnxruntime/python/detect.py image.jpg".into()));
-    blocks.push(heading("On a machine with TensorRT"));
-    blocks.push(shell(Missing::TensorRt.command(data)));
     if let Some(model) = data.main_model() {
+        blocks.push(heading("On a machine with TensorRT, from the package's folder"));
         blocks.push(paragraph(
-            "The same by hand, from the package's folder. Up to TensorRT 10; from TensorRT 11 on leave out --fp16, \
-             which is refused there because the precision is taken from the graph.",
+            "Up to TensorRT 10; from TensorRT 11 on leave out --fp16, which is refused there because the precision is \
+             taken from the graph.",
         ));
         blocks.push(shell(trtexec(data, model).join("\n")));
     }
-    blocks.push(heading("On a machine with DeepStream"));
-    blocks.push(shell(format!("sightline deploy models/{name}\n{}", Missing::DeepStream.command(data))));
     let (keys, limits) = model::nvinfer_config(&data.manifest.detector);
     blocks.push(heading("nvinfer keys that follow from the detector"));
     blocks.push(Block::Code { language: "ini", text: keys });
