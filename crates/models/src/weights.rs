@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use graph::{Builder, DataType, Tensor};
+use graph::{Builder, DataType, Tensor, Value};
 
 use crate::checkpoint::Stored;
 use crate::{Checkpoint, Error, error::Mismatch};
@@ -70,6 +70,8 @@ struct Root {
     tensors: BTreeMap<String, Entry>,
     exact: bool,
     used: RefCell<BTreeSet<String>>,
+    missing: RefCell<BTreeSet<String>>,
+    shared: RefCell<BTreeMap<String, Value>>,
     ignored: RefCell<BTreeSet<String>>,
     mismatch: RefCell<Mismatch>,
 }
@@ -115,6 +117,8 @@ impl Weights {
             tensors,
             exact,
             used: RefCell::default(),
+            missing: RefCell::default(),
+            shared: RefCell::default(),
             ignored: RefCell::default(),
             mismatch: RefCell::default(),
         };
@@ -156,10 +160,7 @@ impl Weights {
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Tensor {
         let full = self.full(name);
         let Some(entry) = self.root.tensors.get(&full) else {
-            let mut mismatch = self.root.mismatch.borrow_mut();
-            if !mismatch.missing.contains(&full) {
-                mismatch.missing.push(full);
-            }
+            self.root.missing.borrow_mut().insert(full);
             return zeros(shape);
         };
         self.root.used.borrow_mut().insert(full);
@@ -180,6 +181,23 @@ impl Weights {
         }
     }
 
+    /// The constant of this name in the graph; made at its first use, shared by a module that is used again.
+    pub(crate) fn constant(
+        &self,
+        b: &mut Builder,
+        name: &str,
+        shape: &[usize],
+        convert: impl FnOnce(Tensor) -> Tensor,
+    ) -> Value {
+        let full = self.full(name);
+        if let Some(value) = self.root.shared.borrow().get(&full) {
+            return value.clone();
+        }
+        let value = b.weight(&full, convert(self.tensor(name, shape)));
+        self.root.shared.borrow_mut().insert(full, value.clone());
+        value
+    }
+
     /// Names tensors that the graph does not need: every tensor of the checkpoint for which `which` holds.
     pub(crate) fn ignore(&self, which: impl Fn(&str) -> bool) {
         let names = self.root.tensors.keys().filter(|name| which(name)).cloned();
@@ -192,6 +210,7 @@ impl Weights {
     /// [`Error::Weights`] with everything that is missing, of another shape or neither used nor ignored.
     pub(crate) fn finish(&self) -> Result<Vec<String>, Error> {
         let mut mismatch = self.root.mismatch.borrow().clone();
+        mismatch.missing = self.root.missing.borrow().iter().cloned().collect();
         let (used, ignored) = (self.root.used.borrow(), self.root.ignored.borrow());
         let mut leftovers = Vec::new();
         for (name, entry) in self.root.tensors.iter().filter(|(name, _)| !used.contains(*name)) {
@@ -207,7 +226,7 @@ impl Weights {
 
 /// A stand-in that takes no memory; it is never written because [`Weights::finish`] fails first.
 fn zeros(shape: &[usize]) -> Tensor {
-    let length = shape.iter().product::<usize>() * 4;
+    let length = shape.iter().fold(4_usize, |length, size| length.saturating_mul(*size));
     Tensor::deferred(DataType::F32, shape, move || Bytes::from(vec![0; length]))
 }
 

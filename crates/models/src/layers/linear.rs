@@ -23,10 +23,9 @@ pub(super) fn scaled_linear(
     scale: Option<RowScale>,
 ) -> Value {
     w.scope(b, name, |b, w| {
-        let weight = transposed(w.tensor("weight", &[out, x.size(-1)]), scale.clone());
-        let bias = rescaled(w.tensor("bias", &[out]), scale);
-        let weight = b.weight(&w.full("weight"), weight);
-        let bias = b.weight(&w.full("bias"), bias);
+        let own = scale.clone();
+        let weight = w.constant(b, "weight", &[out, x.size(-1)], |weight| transposed(weight, own));
+        let bias = w.constant(b, "bias", &[out], |bias| rescaled(bias, scale));
         let product = b.matmul(x, &weight);
         b.add(&product, &bias)
     })
@@ -50,8 +49,8 @@ pub(crate) fn mlp(b: &mut Builder, w: &Weights, name: &str, x: &Value, sizes: &[
 pub(crate) fn layer_norm(b: &mut Builder, w: &Weights, name: &str, x: &Value, epsilon: f32) -> Value {
     w.scope(b, name, |b, w| {
         let size = [x.size(-1)];
-        let scale = b.weight(&w.full("weight"), widened(w.tensor("weight", &size)));
-        let bias = b.weight(&w.full("bias"), widened(w.tensor("bias", &size)));
+        let scale = w.constant(b, "weight", &size, widened);
+        let bias = w.constant(b, "bias", &size, widened);
         b.layer_norm(x, &scale, &bias, epsilon)
     })
 }

@@ -109,6 +109,10 @@ fn folding_leaves_no_normalization_of_batches_and_fewer_nodes() {
     let count = |exported: &models::Exported, op: &str| {
         exported.model.graph.nodes.iter().filter(|node| node.op_type == op).count()
     };
+    // A module that is used in every layer is stored once.
+    let stored =
+        |part: &str| folded.model.graph.initializers.keys().filter(|name| name.contains(part)).count();
+    assert_eq!(stored("query_pos_head"), 4);
     assert_eq!(count(&folded, "BatchNormalization"), 0);
     assert!(count(&exact, "BatchNormalization") > 50);
     assert!(folded.model.graph.nodes.len() < exact.model.graph.nodes.len());

@@ -141,6 +141,17 @@ fn an_index_is_believed_only_where_the_shards_agree() {
 }
 
 #[test]
+fn shapes_without_elements_but_with_huge_sides_are_refused() {
+    let files = in_memory(&fixture("rt_detr"));
+    let header = r#"{"model.enc_score_head.weight":{"dtype":"F32","shape":[0,4611686018427387904],"data_offsets":[0,0]}}"#;
+    for shape in ["[0,4611686018427387904]", "[4611686018427387904,0]"] {
+        let files = files.clone().with(FILE, file(&header.replace("[0,4611686018427387904]", shape), 0));
+        let error = export(&files, &ExportOptions::default()).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::ExportFailed | ErrorKind::NoLabels), "{error}");
+    }
+}
+
+#[test]
 fn absurd_configurations_are_refused_before_anything_is_built() {
     let files = in_memory(&fixture("rt_detr_v2"));
     let text = files.read("config.json").unwrap();

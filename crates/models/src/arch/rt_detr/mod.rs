@@ -13,7 +13,7 @@ use detect::{Activation, Background, BoxFormat, Detector, Head, ImageInput, Labe
 use graph::{Builder, DataType, Dim};
 
 use super::Architecture;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::weights::{Rename, Weights};
 use crate::{Checkpoint, Error};
 
@@ -29,6 +29,9 @@ pub(super) static RENAMES: &[Rename] = &[
     Rename { from: "layers.#.fc2", to: "layers.#.mlp.fc2", anchored: false },
     Rename { from: "encoder.encoder.#.layers", to: "encoder.aifi.#.layers", anchored: false },
 ];
+
+/// Most classes of a head: as many ids as labels may have.
+const LARGEST_HEAD: usize = 65_536;
 
 pub(super) struct RtDetr;
 
@@ -98,6 +101,7 @@ pub(super) fn build(
     let pixels = b.input(&input.tensor, DataType::F32, shape);
     let classes = w.shape("model.enc_score_head.weight").and_then(|shape| shape.first().copied());
     let classes = classes.unwrap_or(detector.labels.len());
+    Limits::of("").within("id2label", classes, 1, LARGEST_HEAD)?;
 
     let (logits, boxes) = w.scope(b, "model", |b, w| -> Result<_, Error> {
         let maps = w.scope(b, "backbone.model", |b, w| config.backbone.build(b, w, &pixels));
