@@ -1,5 +1,7 @@
 //! The only place that reads the environment. Every variable is named here once; `sightline --help` lists them.
 
+use std::fmt::Write as _;
+
 /// A variable and what it does.
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
@@ -30,7 +32,7 @@ pub(crate) fn lookup(name: &str) -> Option<String> {
 pub(crate) fn help() -> String {
     let mut text = String::from("Environment:\n");
     for Variable { name, effect } in VARIABLES {
-        text.push_str(&format!("  {name:<16} {effect}\n"));
+        let _ = writeln!(text, "  {name:<16} {effect}");
     }
     text
 }

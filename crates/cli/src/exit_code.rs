@@ -1,5 +1,6 @@
 //! The documented outcomes as numbers. They are part of the interface: scripts rely on them.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 /// A check failed: outputs disagree, or accuracy is below its bound.
@@ -28,7 +29,7 @@ pub(crate) fn passed(passed: bool) -> ExitCode {
 pub(crate) fn help() -> String {
     let mut text = String::from("Exit codes:\n");
     for (code, meaning) in TABLE {
-        text.push_str(&format!("  {code:<3} {meaning}\n"));
+        let _ = writeln!(text, "  {code:<3} {meaning}");
     }
     text
 }

@@ -11,6 +11,10 @@ use crate::args::{ColorChoice, Global};
 use crate::env;
 
 /// Where a command's words go.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line or a fact of the terminal"
+)]
 pub(crate) struct Output {
     json: bool,
     quiet: bool,
@@ -51,21 +55,21 @@ impl Output {
     /// A line of talk; left out when quiet.
     pub(crate) fn say(&self, line: &str) {
         if !self.quiet {
-            self.line(line);
+            talk(line);
         }
     }
 
     /// A warning: told even when quiet.
     pub(crate) fn warn(&self, message: &str) {
-        self.line(&format!("{} {message}", self.paint(Style::Yellow, "warning:")));
+        talk(&format!("{} {message}", self.paint(Style::Yellow, "warning:")));
     }
 
     /// An error with its way out.
     pub(crate) fn error(&self, message: &str, hint: Option<&str>) {
-        self.line(&format!("{} {message}", self.paint(Style::Red, "error:")));
+        talk(&format!("{} {message}", self.paint(Style::Red, "error:")));
         if let Some(hint) = hint {
-            self.line("");
-            self.line(&format!("{} {hint}", self.paint(Style::Cyan, "hint:")));
+            talk("");
+            talk(&format!("{} {hint}", self.paint(Style::Cyan, "hint:")));
         }
     }
 
@@ -73,11 +77,11 @@ impl Output {
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
         if self.color { format!("\x1b[{}m{text}\x1b[0m", style.code()) } else { text.to_owned() }
     }
+}
 
-    /// A line on stderr. A stderr that is gone is no reason to stop.
-    fn line(&self, line: &str) {
-        let _ = writeln!(io::stderr().lock(), "{line}");
-    }
+/// A line on stderr. A stderr that is gone is no reason to stop.
+fn talk(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// How a word stands out. Colour never carries meaning alone.

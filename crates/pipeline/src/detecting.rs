@@ -45,7 +45,7 @@ pub struct Looking {
     pub backend: String,
     /// Lowest score; `None` for the head's default.
     pub confidence: Option<f32>,
-    /// IoU threshold of suppression; `None` for the head's default.
+    /// Threshold of suppression (intersection over union); `None` for the head's default.
     pub iou: Option<f32>,
     /// Most detections an image; `None` for the head's default.
     pub most: Option<usize>,

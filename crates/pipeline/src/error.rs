@@ -65,30 +65,55 @@ pub enum Error {
     },
     /// The source could not be had.
     #[error(transparent)]
-    Hub(#[from] hub::Error),
+    Hub(Box<hub::Error>),
     /// The graph is not right.
     #[error(transparent)]
     Graph(#[from] graph::Error),
     /// The checkpoint could not become a graph.
     #[error(transparent)]
-    Models(#[from] models::Error),
+    Models(Box<models::Error>),
     /// Images, outputs or annotations are not right.
     #[error(transparent)]
-    Detect(#[from] detect::Error),
+    Detect(Box<detect::Error>),
     /// The same, in this file.
     #[error("`{}`", path.display())]
     InFile {
         /// The file.
         path: PathBuf,
         /// What is not right.
-        source: detect::Error,
+        source: Box<detect::Error>,
     },
     /// The backend could not run the graph.
     #[error(transparent)]
-    Runtime(#[from] runtime::Error),
+    Runtime(Box<runtime::Error>),
     /// A file of the package could not be rendered.
     #[error(transparent)]
     Deploy(#[from] deploy::Error),
+}
+
+// Boxed, so that a `Result` stays small where nothing goes wrong.
+impl From<hub::Error> for Error {
+    fn from(error: hub::Error) -> Self {
+        Self::Hub(Box::new(error))
+    }
+}
+
+impl From<runtime::Error> for Error {
+    fn from(error: runtime::Error) -> Self {
+        Self::Runtime(Box::new(error))
+    }
+}
+
+impl From<detect::Error> for Error {
+    fn from(error: detect::Error) -> Self {
+        Self::Detect(Box::new(error))
+    }
+}
+
+impl From<models::Error> for Error {
+    fn from(error: models::Error) -> Self {
+        Self::Models(Box::new(error))
+    }
 }
 
 impl Error {
@@ -96,15 +121,18 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Options(_) | Self::NotAPackage { .. } => 2,
-            Self::NotAModel { .. } | Self::UnknownKind { .. } => 11,
+            Self::NotAModel { .. } | Self::UnknownKind { .. } | Self::InFile { .. } => 11,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 10,
+            Self::NoExactGraph { .. } => 10,
             Self::Hub(error) => error.exit_code(),
             Self::Models(error) => of_kind(error.kind()),
             Self::Graph(_) | Self::FixedBatch { .. } => 20,
-            Self::NoExactGraph { .. } => 10,
             Self::Runtime(error) if error.is_backend_limit() => 30,
-            Self::Runtime(runtime::Error::Graph(_) | runtime::Error::Load { .. }) => 20,
-            Self::InFile { .. } => 11,
+            Self::Runtime(error)
+                if matches!(**error, runtime::Error::Graph(_) | runtime::Error::Load { .. }) =>
+            {
+                20
+            }
             _ => 1,
         }
     }

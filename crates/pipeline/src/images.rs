@@ -58,7 +58,7 @@ impl ImageFile {
 
     /// The decoded image.
     pub fn decode(&self) -> Result<Image, Error> {
-        let in_file = |source| Error::InFile { path: self.path(), source };
+        let in_file = |source| Error::InFile { path: self.path(), source: Box::new(source) };
         match &self.place {
             Place::BuiltIn(bytes) => Image::decode(bytes).map_err(in_file),
             Place::Disk(path) => {
@@ -115,6 +115,7 @@ impl ImageSet {
     }
 
     /// The same set, at most `count` images of it.
+    #[must_use]
     pub fn first(&self, count: usize) -> Self {
         Self { images: self.images.iter().take(count).cloned().collect(), built_in: self.built_in }
     }
@@ -145,13 +146,14 @@ impl Annotations {
     /// Reads `instances.json`.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let text = fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        let in_file = |source| Error::InFile { path: path.to_owned(), source };
+        let in_file = |source| Error::InFile { path: path.to_owned(), source: Box::new(source) };
         let dataset = Dataset::from_coco(&text).map_err(in_file)?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self { dataset, name, sha256: Digest::of(&text) })
     }
 
     /// The same annotations of at most `count` images.
+    #[must_use]
     pub fn first(self, count: usize) -> Self {
         let kept: BTreeSet<u64> = self.dataset.images.iter().take(count).map(|image| image.id).collect();
         Self { dataset: self.dataset.with_images(|image| kept.contains(&image.id)), ..self }

@@ -117,7 +117,7 @@ impl<'a> Job<'a> {
             max_batch: self.max_batch,
         };
         verify(&subject, &self.verified(), &self.request.bounds, &|done, total| {
-            context.progress("runs", done, total)
+            context.progress("runs", done, total);
         })
     }
 

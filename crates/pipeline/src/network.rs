@@ -25,8 +25,7 @@ impl<'d> Network<'d> {
         backend: &str,
         threads: Option<usize>,
     ) -> Result<Self, Error> {
-        let session = runtime::backend(backend)?
-            .load(OnnxSource::File(onnx), &LoadOptions { threads, ..LoadOptions::default() })?;
+        let session = runtime::backend(backend)?.load(OnnxSource::File(onnx), &LoadOptions { threads })?;
         Ok(Self { detector, session })
     }
 

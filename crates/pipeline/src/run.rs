@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::store::{Record, Store, WriteError};
+use crate::store::{Record, Store};
 use crate::{Blob, Digest, Error};
 
 /// Names a step and the meaning of its output.
@@ -256,15 +256,16 @@ impl StepContext<'_, '_> {
 
     /// Keeps bytes.
     pub fn put(&self, bytes: &[u8]) -> Result<Blob, Error> {
-        self.keep(self.run.store.put(bytes)?)
+        Ok(self.keep(self.run.store.put(bytes)?))
     }
 
     /// Keeps a graph as an ONNX file, streamed.
     pub fn put_graph(&self, model: &graph::Model) -> Result<Blob, Error> {
-        self.keep(self.run.store.put_with(|mut out| {
-            graph::onnx::write(model, &mut out).map_err(WriteError::from)?;
+        let blob = self.run.store.put_with(|mut out| {
+            graph::onnx::write(model, &mut out)?;
             Ok(())
-        })?)
+        })?;
+        Ok(self.keep(blob))
     }
 
     /// Tells something that may be wrong; told again whenever the record answers.
@@ -284,9 +285,9 @@ impl StepContext<'_, '_> {
         self.run.tell(Event::Progress { step: self.step.name, unit, done, total });
     }
 
-    fn keep(&self, blob: Blob) -> Result<Blob, Error> {
+    fn keep(&self, blob: Blob) -> Blob {
         self.blobs.borrow_mut().push(blob.clone());
-        Ok(blob)
+        blob
     }
 }
 

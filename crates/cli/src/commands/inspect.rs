@@ -49,11 +49,9 @@ fn onnx(f: &mut fmt::Formatter<'_>, facts: &Facts) -> fmt::Result {
     values(f, "outputs", &facts.outputs)?;
     writeln!(f, "parameters  {} ({:.1} MB)", millions(facts.parameters), facts.parameter_bytes as f64 / 1e6)?;
     match facts.flops {
-        Some(flops) => writeln!(f, "FLOPs       {:.2} G for one image", flops as f64 / 1e9)?,
-        None => {
-            writeln!(f, "FLOPs       not known: {} nodes have no known shape", facts.flops_unknown_nodes)?
-        }
-    }
+        Some(flops) => writeln!(f, "FLOPs       {:.2} G for one image", flops as f64 / 1e9),
+        None => writeln!(f, "FLOPs       not known: {} nodes have no known shape", facts.flops_unknown_nodes),
+    }?;
     for share in &facts.precisions {
         let flops =
             share.flops_share.map(|share| format!(", {:.1} % of FLOPs", share * 100.0)).unwrap_or_default();

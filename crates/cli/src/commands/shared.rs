@@ -12,7 +12,7 @@ use crate::env;
 /// How a source becomes a graph.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
-    /// Input size, as WIDTHxHEIGHT or one number for a square [default: the source's own]
+    /// Input size: width and height in pixels (640x480), or one number for a square [default: the source's own]
     #[arg(long, value_name = "WxH", help_heading = "Export")]
     pub(crate) size: Option<Size>,
     /// Operator set of the graph, 16 to 22 [default: 17]

@@ -36,14 +36,16 @@ fn an_import_leaves_a_whole_package_and_a_second_one_reuses_every_step() {
     let second = Ran::of(sightline(home.path()).args(import_arguments()));
     assert_eq!(second.code, Some(0), "{}", second.stderr);
     for step in ["acquire", "export", "verify", "evaluate", "deliver", "measure", "report"] {
-        let said = second.stderr.lines().any(|line| line.trim_start().starts_with(step) && line.ends_with("reused"));
+        let said =
+            second.stderr.lines().any(|line| line.trim_start().starts_with(step) && line.ends_with("reused"));
         assert!(said, "{step} in:\n{}", second.stderr);
     }
     assert_eq!(fs::read(package.join("manifest.json")).unwrap(), manifest);
 
     let planned = Ran::of(sightline(home.path()).args(import_arguments()).arg("--dry-run"));
     assert_eq!(planned.stderr.matches("reuse").count(), 7, "{}", planned.stderr);
-    let changed = Ran::of(sightline(home.path()).args(import_arguments()).args(["--dry-run", "--opset", "18"]));
+    let changed =
+        Ran::of(sightline(home.path()).args(import_arguments()).args(["--dry-run", "--opset", "18"]));
     assert!(changed.stderr.contains("opset was null, is 18"), "{}", changed.stderr);
     assert!(changed.stderr.contains("after export"), "{}", changed.stderr);
 }

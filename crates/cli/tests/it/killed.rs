@@ -27,8 +27,12 @@ fn a_killed_import_and_a_rerun_give_the_same_package() {
     for moment in MOMENTS {
         let home = tempfile::tempdir().unwrap();
         let out = home.path().join("models");
-        let mut child =
-            sightline(home.path()).args(import_arguments()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = sightline(home.path())
+            .args(import_arguments())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         wait_for(&out.join(moment), &mut child);
         // SIGKILL: nothing in the program gets to tidy up.
         child.kill().unwrap();
@@ -39,7 +43,11 @@ fn a_killed_import_and_a_rerun_give_the_same_package() {
         let again = Ran::of(sightline(home.path()).args(import_arguments()));
         assert_eq!(again.code, Some(0), "{moment}: {}", again.stderr);
         assert!(fs::read(package.join("manifest.json")).unwrap() == expected, "{moment}: another manifest");
-        assert_eq!(fs::read_dir(out.join(".sightline/tmp")).unwrap().count(), 0, "{moment}: something is left");
+        assert_eq!(
+            fs::read_dir(out.join(".sightline/tmp")).unwrap().count(),
+            0,
+            "{moment}: something is left"
+        );
     }
 }
 
@@ -51,7 +59,7 @@ fn wait_for(path: &Path, child: &mut Child) {
         Err(_) => false,
     };
     while !there() && child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "{} never came", path.display());
+        assert!(begun.elapsed() < Duration::from_mins(2), "{} never came", path.display());
         sleep(Duration::from_millis(1));
     }
 }

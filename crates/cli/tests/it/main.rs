@@ -1,5 +1,7 @@
 //! The program as a user runs it: real input, wrong input, killed half-way.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod import;
 mod killed;
 mod program;

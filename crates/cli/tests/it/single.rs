@@ -10,7 +10,8 @@ use crate::program::{Ran, example, sightline};
 /// The example's ONNX file, exported.
 fn exported(home: &Path) -> String {
     let source = example();
-    let json = Ran::of(sightline(home).args(["export", source.to_str().unwrap(), "--out", ".", "--json"])).json();
+    let json =
+        Ran::of(sightline(home).args(["export", source.to_str().unwrap(), "--out", ".", "--json"])).json();
     assert_eq!(json["outputs"][0]["name"], "logits");
     json["path"].as_str().unwrap().to_owned()
 }
@@ -44,7 +45,10 @@ fn detect_finds_and_draws() {
     let arguments = ["detect", &onnx, image.to_str().unwrap(), "--draw", "drawn", "--json"];
     let json = Ran::of(sightline(home.path()).args(arguments)).json();
     let found = json[0]["detections"].as_array().unwrap();
-    assert!(found.iter().any(|one| one["label"] == "square" && one["score"].as_f64().unwrap() > 0.9), "{json}");
+    assert!(
+        found.iter().any(|one| one["label"] == "square" && one["score"].as_f64().unwrap() > 0.9),
+        "{json}"
+    );
     assert!(fs::metadata(home.path().join("drawn/000001.jpg")).unwrap().len() > 10_000);
     let missing = Ran::of(sightline(home.path()).args(["detect", &onnx, "no.jpg"]));
     assert_eq!(missing.code, Some(10), "{}", missing.stderr);
@@ -72,8 +76,12 @@ fn bench_states_its_protocol() {
     let onnx = exported(home.path());
     let arguments = ["bench", &onnx, "--json", "--max-batch", "2", "--count", "2", "--warm-up", "1"];
     let json: Value = Ran::of(sightline(home.path()).args(arguments)).json();
-    let batches: Vec<i64> =
-        json["batches"].as_array().unwrap().iter().map(|one| one["protocol"]["batch"].as_i64().unwrap()).collect();
+    let batches: Vec<i64> = json["batches"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["protocol"]["batch"].as_i64().unwrap())
+        .collect();
     assert_eq!(batches, [1, 2]);
     assert!(json["machine"]["cores"].as_u64().unwrap() > 0);
 }

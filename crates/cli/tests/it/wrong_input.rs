@@ -26,7 +26,13 @@ fn config(folder: &Path, change: impl FnOnce(&mut serde_json::Value)) {
 #[test]
 fn a_source_that_is_no_source_is_refused() {
     let home = tempfile::tempdir().unwrap();
-    let cases = ["../../etc/passwd", "owner/../name", "https://example.com/a/b", "a b/c", "no-such-folder/model.onnx"];
+    let cases = [
+        "../../etc/passwd",
+        "owner/../name",
+        "https://example.com/a/b",
+        "a b/c",
+        "no-such-folder/model.onnx",
+    ];
     for source in cases {
         let ran = Ran::of(sightline(home.path()).args(["import", source]));
         assert_eq!(ran.code, Some(10), "{source}: {}", ran.stderr);
@@ -41,7 +47,9 @@ fn damage_is_one_error_with_its_exit_code() {
     let cases: &[(&str, Damage, i32, &str)] = &[
         (
             "a classifier",
-            |folder| config(folder, |c| c["architectures"] = serde_json::json!(["ResNetForImageClassification"])),
+            |folder| {
+                config(folder, |c| c["architectures"] = serde_json::json!(["ResNetForImageClassification"]));
+            },
             12,
             "ResNetForImageClassification",
         ),
@@ -67,14 +75,26 @@ fn damage_is_one_error_with_its_exit_code() {
             11,
             "model.safetensors",
         ),
-        ("no weights", |folder| fs::remove_file(folder.join("model.safetensors")).unwrap(), 11, "safetensors"),
+        (
+            "no weights",
+            |folder| fs::remove_file(folder.join("model.safetensors")).unwrap(),
+            11,
+            "safetensors",
+        ),
         (
             "another depth than the weights have",
-            |folder| config(folder, |c| c["decoder_layers"] = serde_json::json!(4)),
+            |folder| {
+                config(folder, |c| c["decoder_layers"] = serde_json::json!(4));
+            },
             20,
             "decoder",
         ),
-        ("a configuration that is no JSON", |folder| fs::write(folder.join("config.json"), "{").unwrap(), 11, "config.json"),
+        (
+            "a configuration that is no JSON",
+            |folder| fs::write(folder.join("config.json"), "{").unwrap(),
+            11,
+            "config.json",
+        ),
     ];
     for (name, damage, code, word) in cases {
         let home = tempfile::tempdir().unwrap();
