@@ -138,8 +138,8 @@ pub struct Config {
     pub offline: bool,
     /// NVIDIA's catalog.
     pub ngc: NgcConfig,
-    /// An HTTP proxy, as a URL.
-    pub proxy: Option<String>,
+    /// An HTTP proxy, as a URL; secret because it may hold a password.
+    pub proxy: Option<Secret>,
     /// Hosts that are reached without the proxy, separated by commas.
     pub no_proxy: Option<String>,
     /// What the client calls itself.
@@ -208,7 +208,8 @@ impl Config {
                 team: get("NGC_CLI_TEAM").filter(|team| team != "no-team"),
                 settings_file: ngc_home.map(|folder| folder.join("config")),
             },
-            proxy: any(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
+            proxy: any(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+                .and_then(|url| Secret::new(&url)),
             no_proxy: any(&["NO_PROXY", "no_proxy"]),
             user_agent: concat!("sightline/", env!("CARGO_PKG_VERSION")).to_owned(),
             parallel: 4,

@@ -173,6 +173,9 @@ fn assemble(
             format!("Selected: {main} ({format}; no ONNX to use). All available: [{all}]")
         }
     }];
+    if let (Kind::Weights(_), VariantPreference::Variant(wanted)) = (chosen.kind, preference) {
+        log.push(format!("`{wanted}` names an ONNX variant: it says nothing about weights"));
+    }
     if let Kind::Onnx(variant) = chosen.kind {
         log.extend(onnx::explanation(variant, preference, &candidates));
     }

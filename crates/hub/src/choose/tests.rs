@@ -127,6 +127,8 @@ fn a_graph_wins_over_weights_unless_the_weights_are_named() {
     assert_eq!((choice.main.as_str(), choice.candidates.len()), ("onnx/model.onnx", 2));
     let named = choose(&both, None, &"model.safetensors".parse().unwrap(), "x").unwrap();
     assert_eq!(named.kind, Kind::Weights(WeightsFormat::Safetensors));
+    let weights = choose(&listing(&["model.safetensors"]), None, &"fp16".parse().unwrap(), "x").unwrap();
+    assert!(weights.log[1].contains("says nothing about weights"), "{:?}", weights.log);
 }
 
 #[test]

@@ -47,13 +47,13 @@ impl Client {
             .timeout_recv_response(Some(config.read_timeout))
             .timeout_per_read(Some(config.read_timeout))
             .max_response_header_size(128 << 10)
-            .input_buffer_size(512 << 10)
+            .input_buffer_size(64 << 10)
             .max_idle_connections_per_host(config.parallel.max(1))
             .user_agent(&config.user_agent)
             .accept_encoding("identity")
             .proxy(None);
         if let Some(address) = &config.proxy {
-            builder = builder.proxy(Some(proxy::parse(address, config.no_proxy.as_deref())?));
+            builder = builder.proxy(Some(proxy::parse(address.expose(), config.no_proxy.as_deref())?));
         }
         let token = match &config.token {
             TokenSource::None => None,

@@ -1,7 +1,7 @@
 //! One file: lock, look, resume, stream, check, move into place.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::hashing::{Digests, fill, hash_file};
 use super::lock::{Lock, make_parent};
@@ -12,6 +12,9 @@ use crate::client::{Answer, Client, Failure, Range, Retries, shown_url};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Events};
 use crate::source::{is_hex, shown};
+
+/// Every event wakes the thread that draws; more of them than a screen shows only cost.
+const BETWEEN_EVENTS: Duration = Duration::from_millis(50);
 
 /// How reading one answer ended.
 enum Ended {
@@ -188,6 +191,7 @@ fn read_body(
 ) -> Result<Ended, Failure> {
     let policy = client.config().split;
     let (begun, from) = (Instant::now(), partial.len());
+    let mut told = begun;
     let url = answer.url;
     let mut body = answer.body.into_with_config().limit(u64::MAX).reader();
     loop {
@@ -198,7 +202,10 @@ fn read_body(
             return Err(Failure::Fatal(Error::WrongSize { file: job.name.clone(), expected, found }));
         }
         partial.append(buffer, len).map_err(Failure::Fatal)?;
-        events.send(Event::Advanced { file: job.name.clone(), done: partial.len(), total: job.size });
+        if end.is_some() || told.elapsed() >= BETWEEN_EVENTS {
+            told = Instant::now();
+            events.send(Event::Advanced { file: job.name.clone(), done: partial.len(), total: job.size });
+        }
         match end {
             None => {}
             Some(Ok(())) if job.size.is_none_or(|size| partial.len() == size) => return Ok(Ended::Whole),

@@ -14,9 +14,9 @@ use crate::choose::Digest;
 use crate::error::{Error, Result};
 
 /// Bytes a buffer: small enough to stay in a core's cache between the copy, the write and the hash.
-pub(crate) const CHUNK: usize = 256 << 10;
+pub(crate) const CHUNK: usize = 64 << 10;
 /// Buffers on their way; more would only leave the cache.
-const BUFFERS: usize = 6;
+const BUFFERS: usize = 4;
 
 /// What a content is.
 #[derive(Debug, Clone, PartialEq, Eq)]

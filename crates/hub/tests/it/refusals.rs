@@ -151,6 +151,28 @@ fn patience_has_an_end() {
 }
 
 #[test]
+fn servers_that_are_silent_closed_or_no_tls_are_told_as_such() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Accepts by the backlog, never answers.
+    let mut setup = Setup::hub(&format!("http://{address}"));
+    setup.config.read_timeout = Duration::from_millis(20);
+    let error = setup.acquire(REPO).unwrap_err();
+    assert!(matches!(error, Error::Transport { .. }), "{error}");
+    assert_eq!(setup.slept.lock().unwrap().len(), 5);
+    drop(listener);
+    let error = setup.acquire(REPO).unwrap_err();
+    assert!(matches!(error, Error::Transport { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("HF_HUB_OFFLINE=1"));
+
+    let plain = Server::start(|_| Reply::status(200));
+    let mut setup = Setup::hub(&plain.url().replace("http://", "https://"));
+    let error = setup.acquire(REPO).unwrap_err();
+    assert!(matches!(error, Error::Transport { .. }), "{error}");
+    assert!(plain.requests().iter().all(|request| request.path.is_empty() || request.path == "/"));
+}
+
+#[test]
 fn a_renamed_repository_is_followed() {
     let (hub, _) = hub();
     let mut setup = Setup::hub(&hub.hub.url());
