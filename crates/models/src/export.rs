@@ -55,7 +55,7 @@ pub struct Exported {
 /// In the order of [`crate::ErrorKind`]: nothing usable in the source, not a detector that we know, no labels, or a
 /// checkpoint that cannot be exported.
 pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Error> {
-    let config = Config::read(files)?;
+    let Some(config) = Config::find(files)? else { return Err(without_config(files)) };
     let architecture = arch::find(&config)?;
     let mut warnings = Vec::new();
     let labels = match &options.labels {
@@ -80,6 +80,14 @@ pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Er
     Ok(Exported { model, detector, ignored, warnings })
 }
 
+/// Why there is nothing to export: the weights may say more than the absence of a configuration.
+fn without_config(files: &dyn Files) -> Error {
+    match Checkpoint::read(files) {
+        Err(error @ Error::PickledWeights { .. }) => error,
+        _ => Error::MissingFile { file: CONFIG.into() },
+    }
+}
+
 fn image_input(
     files: &dyn Files,
     architecture: &dyn Architecture,
@@ -101,7 +109,7 @@ fn image_input(
             return Err(Error::Underivable {
                 what: "the input size",
                 reason: format!("{height}×{width} is not between 1 and {LARGEST_SIDE} pixels"),
-                option: "--size HEIGHTxWIDTH",
+                option: "--size WIDTHxHEIGHT",
             });
         }
     }

@@ -31,11 +31,6 @@ impl Config {
         Ok(read_object(files, CONFIG)?.map(|raw| Self { raw }))
     }
 
-    /// Reads `config.json`.
-    pub(crate) fn read(files: &dyn Files) -> Result<Self, Error> {
-        Self::find(files)?.ok_or_else(|| Error::MissingFile { file: CONFIG.into() })
-    }
-
     pub(crate) fn raw(&self) -> &Map<String, Value> {
         &self.raw
     }
@@ -88,7 +83,8 @@ mod tests {
     use crate::MemoryFiles;
 
     fn config(text: &str) -> Result<Config, Error> {
-        Config::read(&MemoryFiles::new().with(CONFIG, text.as_bytes().to_vec()))
+        let files = MemoryFiles::new().with(CONFIG, text.as_bytes().to_vec());
+        Config::find(&files).map(|config| config.expect("the file is there"))
     }
 
     #[test]
@@ -121,6 +117,6 @@ mod tests {
         for text in ["", "[]", "1", "{", "{\"a\":}", deep.as_str()] {
             assert!(matches!(config(text), Err(Error::Damaged { .. })), "{text:.20}");
         }
-        assert!(matches!(Config::read(&MemoryFiles::new()), Err(Error::MissingFile { .. })));
+        assert!(Config::find(&MemoryFiles::new()).unwrap().is_none());
     }
 }

@@ -181,7 +181,7 @@ fn size(recipe: &Recipe, inputs: &Inputs, options: &ImportOptions) -> Result<(u3
         (None, None) => recipe.size.map(pick).ok_or_else(|| Error::Underivable {
             what: "the input size",
             reason: "the graph leaves height and width open and no file says them".into(),
-            option: "--size HEIGHTxWIDTH",
+            option: "--size WIDTHxHEIGHT",
         }),
     };
     Ok((side(inputs.height, |size| size.0)?, side(inputs.width, |size| size.1)?))

@@ -92,6 +92,10 @@ fn only_operators_that_every_runtime_has_and_only_the_batch_is_open() {
             let used: BTreeSet<&str> = graph.nodes.iter().map(|node| node.op_type.as_str()).collect();
             let foreign: Vec<&&str> = used.iter().filter(|op| !OPERATORS.contains(op)).collect();
             assert!(foreign.is_empty(), "{name}: {foreign:?}");
+            // Shapes and positions are int64 in every ONNX graph.
+            let facts = graph::Facts::of(&exported.model);
+            let grave = facts.warnings.iter().find(|warning| warning.kind != graph::WarningKind::Int64);
+            assert!(grave.is_none(), "{name}: {grave:?}");
             let shapes = graph.values.values().filter_map(|value| value.shape.as_ref());
             for dim in shapes.flatten().filter(|dim| dim.fixed().is_none()) {
                 assert!(dim.to_string().ends_with("batch"), "{name}: {dim}");
@@ -258,5 +262,7 @@ fn pickled_weights_are_recognised_and_refused() {
     let error = export(&files, &plain()).unwrap_err();
     assert!(matches!(&error, Error::PickledWeights { file } if file == "pytorch_model.bin"));
     files.insert("model.safetensors", Bytes::from_static(b"PK\x03\x04 a zip under a false name"));
+    let alone = MemoryFiles::new().with("best.pt", Bytes::from_static(b"PK\x03\x04"));
+    assert!(matches!(export(&alone, &plain()), Err(Error::PickledWeights { .. })));
     assert!(matches!(export(&files, &plain()), Err(Error::PickledWeights { .. })));
 }

@@ -37,7 +37,7 @@ pub(super) fn build(
         return Err(Error::Underivable {
             what: "a usable input size",
             reason: format!("the feature maps {} do not halve from level to level", sizes.join(", ")),
-            option: "--size HEIGHTxWIDTH, multiples of 32",
+            option: "--size WIDTHxHEIGHT, multiples of 32",
         });
     }
     let mut maps: Vec<Value> = maps
