@@ -142,6 +142,8 @@ pub struct Config {
     pub proxy: Option<Secret>,
     /// Hosts that are reached without the proxy, separated by commas.
     pub no_proxy: Option<String>,
+    /// Certificates (PEM) to trust instead of the built-in ones, as companies with a proxy of their own need.
+    pub certificates: Option<PathBuf>,
     /// What the client calls itself.
     pub user_agent: String,
     /// Connections at a time.
@@ -163,7 +165,7 @@ impl Config {
     /// `HF_HOME`, `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `XDG_CACHE_HOME`, `HOME`, `HF_HUB_OFFLINE`,
     /// `TRANSFORMERS_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT`, `NGC_CLI_API_KEY`, `NGC_API_KEY`, `NGC_APP_KEY`,
     /// `NGC_CLI_ORG`, `NGC_CLI_TEAM`, `NGC_CLI_API_URL`, `NGC_CLI_AUTH_URL`, `NGC_CLI_HOME`, `HTTPS_PROXY`,
-    /// `ALL_PROXY`, `NO_PROXY`. An empty value counts as unset.
+    /// `ALL_PROXY`, `NO_PROXY`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`, `SSL_CERT_FILE`. An empty value counts as unset.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let get =
             |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
@@ -211,6 +213,7 @@ impl Config {
             proxy: any(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
                 .and_then(|url| Secret::new(&url)),
             no_proxy: any(&["NO_PROXY", "no_proxy"]),
+            certificates: any(&["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]).map(expanded),
             user_agent: concat!("sightline/", env!("CARGO_PKG_VERSION")).to_owned(),
             parallel: 4,
             connect_timeout: Duration::from_secs(10),

@@ -330,7 +330,7 @@ impl Error {
             Self::NoSuchPath { .. } => {
                 "a Hugging Face id has the form `owner/name`, with letters, digits, `-`, `_` and `.`".to_owned()
             }
-            Self::BadEndpoint { .. } => "an endpoint is an `https://` address; `http://` only on loopback".to_owned(),
+            Self::BadEndpoint { url, .. } if url.contains("://") => "an endpoint is an `https://` address; `http://` only on loopback".to_owned(),
             Self::NoCacheFolder => "set `HF_HOME` to a folder that can be written".to_owned(),
             Self::Offline { .. } => "unset `HF_HUB_OFFLINE` and `TRANSFORMERS_OFFLINE`, or fetch it once online".to_owned(),
             Self::RepoNotFound { with_token: false, .. } => {

@@ -6,14 +6,13 @@
 //!
 //! # Why not the `hf-hub` crate
 //!
-//! Every line was checked in its source, releases 0.4 to 1.0:
+//! Checked in its source, releases 0.4 to 1.0:
 //!
 //! - No release compares what arrived with the promised SHA-256 or git hash; a damaged file gets its final name.
-//! - 1.0 begins a file again from its first byte after a cut (`File::create` on the partial file). 0.4 and 0.5 resume,
-//!   in a format of their own, but know neither the tree listing nor `Retry-After` and retry every error alike.
-//! - 1.0 is asynchronous; its blocking interface is a hidden Tokio runtime. With reqwest, hyper and Xet it compiles to
-//!   about 610 MB, for a program that fetches four files.
-//! - All of them read `HF_*` variables on their own.
+//! - 1.0 begins a file again from its first byte after a cut (`File::create` on the partial file). 0.4 and 0.5 append
+//!   to what is there unchecked, retry every error alike, and know neither the tree listing nor `Retry-After`.
+//! - 1.0 is asynchronous; its blocking interface is a thread with a Tokio runtime. With reqwest, hyper and Xet it
+//!   compiles to about 610 MB, for a program that fetches four files, and it falls back to `HF_*` variables unasked.
 //!
 //! What is needed here is three addresses and one careful download loop on a blocking client (`ureq`) and threads.
 //! The cache layout is the shared one, so files come and go between this program, Python and `hf-hub` itself. Xet is

@@ -3,6 +3,7 @@
 //! Redirects are followed here and not by the HTTP library: the `Authorization` header must not leave the host that
 //! it is for, and the headers of the hop before a signed address are the ones that describe the file.
 
+mod certificates;
 mod proxy;
 mod redirect;
 mod request;
@@ -55,6 +56,9 @@ impl Client {
         if let Some(address) = &config.proxy {
             builder = builder.proxy(Some(proxy::parse(address.expose(), config.no_proxy.as_deref())?));
         }
+        if let Some(file) = &config.certificates {
+            builder = builder.tls_config(certificates::trusting(file)?);
+        }
         let token = match &config.token {
             TokenSource::None => None,
             TokenSource::Value(token) => Some(token.clone()),
@@ -98,6 +102,8 @@ impl Client {
                     described_by = Some(response.headers().clone());
                 }
                 url = next;
+                // A connection whose answer was read to its end is used again; how it reads is of no interest.
+                let _ = response.into_body().into_with_config().limit(REFUSAL_BODY).read_to_vec();
                 continue;
             }
             return sorted(request, url, described_by, response);

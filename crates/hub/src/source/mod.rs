@@ -250,6 +250,8 @@ mod tests {
         for text in cases {
             let error = text.parse::<Source>().unwrap_err();
             assert_eq!(error.exit_code(), 10, "{text}: {error}");
+            let is_id = !text.contains(['@', '%', '?']);
+            assert!(!is_id || error.hint().is_some(), "{text}: {error}");
         }
     }
 
