@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use detect::{Detector, Labels, Resize};
+use detect::{Activation, Background, Detector, Head, Labels, Resize, Selection};
 use models::{
     Error, ErrorKind, ExportOptions, Files, ImportOptions, MemoryFiles, architectures, export, import_onnx,
 };
+use rten_tensor::{AsView, NdTensor, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
@@ -241,6 +242,54 @@ fn the_configuration_of_the_hub_and_its_defaults_are_read() {
     assert_eq!(stem.1, [64, 32, 3, 3]);
     let last = "model.backbone.model.encoder.stages.3.layers.2.layer.2.convolution.weight".to_owned();
     assert!(mismatch.missing.contains(&last));
+}
+
+#[test]
+fn fields_that_change_a_constant_change_only_that() {
+    let files = in_memory(&fixture("rt_detr"));
+    let plain_bytes = bytes_of(&files, &plain());
+    let same_anchors = with_config(&files, "anchor_image_size", serde_json::json!([96, 96]));
+    assert_eq!(bytes_of(&same_anchors, &plain()), plain_bytes);
+    let general = with_config(&files, "hidden_size", 999.into());
+    assert_eq!(bytes_of(&general, &plain()), plain_bytes, "`d_model` goes before the general name");
+
+    let position = "model.encoder.aifi.0.position_embedding";
+    assert!(export(&files, &plain()).unwrap().model.graph.initializers.contains_key(position));
+    let without = with_config(&files, "eval_size", serde_json::json!([96, 96]));
+    assert!(!export(&without, &plain()).unwrap().model.graph.initializers.contains_key(position));
+    let warmer = with_config(&files, "positional_encoding_temperature", 20.into());
+    assert_ne!(bytes_of(&warmer, &plain()), plain_bytes);
+
+    let softmax = with_config(&files, "use_focal_loss", false.into());
+    let Head::Queries { activation, selection, .. } = export(&softmax, &plain()).unwrap().detector.head
+    else {
+        panic!("no queries")
+    };
+    assert_eq!(activation, Activation::Softmax { background: Background::Last });
+    assert_eq!(selection, Selection::PerQuery);
+}
+
+#[test]
+fn learned_queries_are_the_same_for_every_image() {
+    let files = in_memory(&fixture("rt_detr"));
+    let bytes = files.read("model.safetensors").unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let learned: Vec<u8> = (0..20 * 16).flat_map(|at| (at as f32 / 100.0).sin().to_le_bytes()).collect();
+    let extra = TensorView::new(safetensors::Dtype::F32, vec![20, 16], &learned).unwrap();
+    let mut tensors = file.tensors();
+    tensors.push(("model.weight_embedding.weight".into(), extra));
+    let changed = safetensors::serialize(tensors, None).unwrap();
+    let files = with_config(&files, "learn_initial_query", true.into()).with("model.safetensors", changed);
+
+    let model = rten::Model::load(bytes_of(&files, &plain())).unwrap();
+    let image: Vec<f32> = (0..3 * 96 * 96).map(|at| (at % 251) as f32 / 250.0).collect();
+    let batch = NdTensor::from_data([2, 3, 96, 96], [image.clone(), image].concat());
+    let [input, output] = ["pixel_values", "logits"].map(|name| model.node_id(name).unwrap());
+    let [logits] = model.run_n(vec![(input, batch.into())], [output], None).unwrap();
+    let logits: Tensor<f32> = logits.try_into().unwrap();
+    let (first, second) = logits.data().unwrap().split_at(20 * 80);
+    assert!(first.iter().all(|logit| logit.is_finite()));
+    assert!(first.iter().zip(second).all(|(a, b)| (a - b).abs() < 1e-5));
 }
 
 #[test]
