@@ -326,11 +326,15 @@ impl Error {
     /// The way out, where there is one.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::BadSource { .. } | Self::BadName { .. } => EXPECTED.to_owned(),
+            Self::BadSource { .. } => EXPECTED.to_owned(),
+            // A bad variant, or a path named inside of a model, says itself what it should be.
+            Self::BadName { kind, .. } if !kind.contains("variant") && !kind.contains("path") => EXPECTED.to_owned(),
             Self::NoSuchPath { .. } => {
                 "a Hugging Face id has the form `owner/name`, with letters, digits, `-`, `_` and `.`".to_owned()
             }
-            Self::BadEndpoint { url, .. } if url.contains("://") => "an endpoint is an `https://` address; `http://` only on loopback".to_owned(),
+            Self::BadEndpoint { url, .. } if url.contains("://") => {
+                "an endpoint is an `https://` address; `http://` only on loopback".to_owned()
+            }
             Self::NoCacheFolder => "set `HF_HOME` to a folder that can be written".to_owned(),
             Self::Offline { .. } => "unset `HF_HUB_OFFLINE` and `TRANSFORMERS_OFFLINE`, or fetch it once online".to_owned(),
             Self::RepoNotFound { with_token: false, .. } => {

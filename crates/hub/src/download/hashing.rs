@@ -14,7 +14,7 @@ use crate::choose::Digest;
 use crate::error::{Error, Result};
 
 /// Bytes a buffer: small enough to stay in a core's cache between the copy, the write and the hash.
-pub(crate) const CHUNK: usize = 64 << 10;
+pub(crate) const CHUNK: usize = 128 << 10;
 /// Buffers on their way; more would only leave the cache.
 const BUFFERS: usize = 4;
 
