@@ -1,10 +1,13 @@
 //! Digests of a stream, computed in a thread of their own beside the one that reads the socket or the disk.
 //!
-//! Buffers go round: filled by the reader, hashed, and given back to be filled again.
+//! Buffers go round: filled by the reader, hashed, and given back; the last one given back is filled first, because it
+//! is still in a core's cache. Many may be under way: on a busy machine the hashing thread waits milliseconds for its
+//! turn, and the reader must not wait with it.
 
 use std::io::Read;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use sha1::Sha1;
@@ -15,8 +18,8 @@ use crate::error::{Error, Result};
 
 /// Bytes a buffer: small enough to stay in a core's cache between the copy, the write and the hash.
 pub(crate) const CHUNK: usize = 128 << 10;
-/// Buffers on their way; more would only leave the cache.
-const BUFFERS: usize = 4;
+/// Buffers under way at most, 8 MiB: what a socket delivers while a thread waits for its turn.
+const BUFFERS: usize = 64;
 
 /// What a content is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +56,7 @@ impl Digests {
 #[derive(Debug)]
 pub(crate) struct Hashing {
     filled: SyncSender<(Vec<u8>, usize)>,
-    empty: Receiver<Vec<u8>>,
-    made: usize,
+    empty: Arc<Mutex<Vec<Vec<u8>>>>,
     thread: JoinHandle<Digests>,
 }
 
@@ -62,7 +64,8 @@ impl Hashing {
     /// Starts a hash; `git_len` is the whole length in bytes when git's blob hash is wanted too.
     pub(crate) fn start(git_len: Option<u64>) -> Self {
         let (filled, to_hash) = sync_channel::<(Vec<u8>, usize)>(BUFFERS);
-        let (give_back, empty) = channel();
+        let empty = Arc::new(Mutex::new(Vec::new()));
+        let give_back = Arc::clone(&empty);
         let thread = std::thread::spawn(move || {
             let mut sha256 = Sha256::new();
             let mut sha1 = git_len.map(|len| Sha1::new_with_prefix(format!("blob {len}\0")));
@@ -74,8 +77,7 @@ impl Hashing {
                 }
                 total += len as u64;
                 if buffer.len() == CHUNK {
-                    // Nobody takes buffers any more once the stream has ended.
-                    let _ = give_back.send(buffer);
+                    give_back.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
                 }
             }
             Digests {
@@ -84,23 +86,17 @@ impl Hashing {
                 len: total,
             }
         });
-        Self { filled, empty, made: 0, thread }
+        Self { filled, empty, thread }
     }
 
     /// A buffer of [`CHUNK`] bytes to fill.
-    pub(crate) fn buffer(&mut self) -> Vec<u8> {
-        if self.made < BUFFERS {
-            if let Ok(buffer) = self.empty.try_recv() {
-                return buffer;
-            }
-            self.made += 1;
-            return vec![0; CHUNK];
-        }
-        self.empty.recv().unwrap_or_else(|_| vec![0; CHUNK])
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        let empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        empty.unwrap_or_else(|| vec![0; CHUNK])
     }
 
-    /// Hashes the first `len` bytes of the buffer.
-    pub(crate) fn push(&mut self, buffer: Vec<u8>, len: usize) {
+    /// Hashes the first `len` bytes of the buffer; waits while too many are under way.
+    pub(crate) fn push(&self, buffer: Vec<u8>, len: usize) {
         // The thread ends only when `self` is dropped, or by a panic that `finish` passes on.
         let _ = self.filled.send((buffer, len));
     }
@@ -112,7 +108,7 @@ impl Hashing {
     }
 
     /// Hashes a stream to its end. `seen` is told the bytes so far.
-    pub(crate) fn read(&mut self, from: &mut impl Read, mut seen: impl FnMut(u64)) -> std::io::Result<u64> {
+    pub(crate) fn read(&self, from: &mut impl Read, mut seen: impl FnMut(u64)) -> std::io::Result<u64> {
         let mut total = 0;
         loop {
             let mut buffer = self.buffer();
@@ -146,7 +142,7 @@ pub(crate) fn hash_file(path: &Path, with_git_blob: bool, seen: impl FnMut(u64))
     let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     let git_len =
         if with_git_blob { Some(file.metadata().map_err(|e| Error::io(path, e))?.len()) } else { None };
-    let mut hashing = Hashing::start(git_len);
+    let hashing = Hashing::start(git_len);
     hashing.read(&mut file, seen).map_err(|e| Error::io(path, e))?;
     Ok(hashing.finish())
 }
@@ -164,7 +160,7 @@ mod tests {
 
     #[test]
     fn digests_equal_those_of_sha256sum_and_git_hash_object() {
-        let mut hashing = Hashing::start(Some(6));
+        let hashing = Hashing::start(Some(6));
         hashing.read(&mut b"hello\n".as_slice(), |_| ()).unwrap();
         let digests = hashing.finish();
         assert_eq!(digests.sha256, "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
@@ -178,7 +174,7 @@ mod tests {
     #[test]
     fn buffers_go_round_over_many_chunks() {
         let content: Vec<u8> = (0..CHUNK * 20 + 7).map(|i| (i % 251) as u8).collect();
-        let mut hashing = Hashing::start(None);
+        let hashing = Hashing::start(None);
         assert_eq!(hashing.read(&mut content.as_slice(), |_| ()).unwrap(), content.len() as u64);
         assert_eq!(hashing.finish().sha256, hex(&Sha256::digest(&content)));
     }

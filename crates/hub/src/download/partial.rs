@@ -47,7 +47,7 @@ impl Partial {
     }
 
     /// A buffer to fill for [`Self::append`].
-    pub(super) fn buffer(&mut self) -> Vec<u8> {
+    pub(super) fn buffer(&self) -> Vec<u8> {
         self.hashing.buffer()
     }
 
