@@ -49,11 +49,6 @@ impl<'o> Progress<'o> {
             Event::Warning { step, message } => {
                 self.bars.suspend(|| self.output.warn(&format!("{step}: {message}")));
             }
-            Event::Planned { step, reuse, because } => {
-                let why = because.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
-                let (style, word) = if *reuse { (Style::Dim, "reuse") } else { (Style::Cyan, "run") };
-                self.line(&self.step(step, style, &format!("{word}{why}")));
-            }
             _ => {}
         }
     }

@@ -88,7 +88,7 @@ impl Error {
             Self::Schema { .. } | Self::Json { .. } => {
                 Some("import the model again, or use the program version that wrote the package".into())
             }
-            Self::Sample { .. } => Some("run `sightline verify PACKAGE` to draw the samples again".into()),
+            Self::Sample { .. } => Some("import the model again: that draws the samples again".into()),
             Self::Path { .. } | Self::Duplicate { .. } | Self::Chart { .. } | Self::Typeset { .. } => None,
         }
     }

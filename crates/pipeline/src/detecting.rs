@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use detect::{Detections, Image, Thresholds, draw, encode_jpeg};
 use serde::Serialize;
 
-use crate::images::{ImageFile, file_stem};
+use crate::images::{ImageFile, file_stems};
 use crate::network::Network;
 use crate::package::write_whole;
 use crate::steps::deliver::JPEG_QUALITY;
@@ -69,21 +69,22 @@ pub fn detect(
         ..default
     };
     let mut all = Vec::with_capacity(images.len());
-    for file in images {
+    let stems = file_stems(images.iter().map(|file| file.name.as_str()));
+    for (file, stem) in images.iter().zip(&stems) {
         let image = file.decode()?;
         let detections = network.detect(std::slice::from_ref(&image), &thresholds)?.pop().unwrap_or_default();
         all.push(named(subject, file, &image, &detections));
         if let Some(folder) = &looking.draw {
-            drawn(&save(folder, &file.name, &draw(&image, &detections, &subject.detector.labels))?);
+            drawn(&save(folder, stem, &draw(&image, &detections, &subject.detector.labels))?);
         }
     }
     Ok(all)
 }
 
-/// Writes a drawn image as JPEG under its own name.
-fn save(folder: &Path, name: &str, image: &Image) -> Result<PathBuf, Error> {
+/// Writes a drawn image as JPEG.
+fn save(folder: &Path, stem: &str, image: &Image) -> Result<PathBuf, Error> {
     crate::store::create_dir(folder)?;
-    let path = folder.join(format!("{}.jpg", file_stem(name)));
+    let path = folder.join(format!("{stem}.jpg"));
     let bytes = encode_jpeg(image, JPEG_QUALITY)?;
     write_whole(folder, &path, |file| {
         std::io::Write::write_all(file, &bytes).map_err(|source| Error::Io { path: path.clone(), source })

@@ -120,9 +120,11 @@ impl Error {
     /// The program's exit code for this error, by the documented table.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Options(_) | Self::NotAPackage { .. } => 2,
+            Self::Options(_) | Self::NotAPackage { .. } | Self::Detect(_) => 2,
+            Self::Deploy(deploy::Error::Name { .. } | deploy::Error::UnknownTarget { .. }) => 2,
+            Self::Io { source, .. } => of_io(source.kind()),
+            Self::Deploy(deploy::Error::Json { .. } | deploy::Error::Schema { .. }) => 11,
             Self::NotAModel { .. } | Self::UnknownKind { .. } | Self::InFile { .. } => 11,
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 10,
             Self::NoExactGraph { .. } => 10,
             Self::Hub(error) => error.exit_code(),
             Self::Models(error) => of_kind(error.kind()),
@@ -144,12 +146,12 @@ impl Error {
                 std::io::ErrorKind::StorageFull => {
                     Some("make room, then run the same command again: finished steps are kept".into())
                 }
-                std::io::ErrorKind::PermissionDenied => Some("choose another folder with `--out DIR`".into()),
+                std::io::ErrorKind::PermissionDenied => Some("check who may read and write this path".into()),
                 _ => None,
             },
             Self::NotAPackage { .. } => Some("choose another `--name NAME` or `--out DIR`".into()),
             Self::NotAModel { .. } => {
-                Some("give an `.onnx` file, or the folder that `sightline import` made (with `manifest.json`)".into())
+                Some("a package is the folder that `sightline import` made, with `manifest.json`; a model is that or an `.onnx` file".into())
             }
             Self::UnknownKind { .. } => Some(
                 "known kinds: ONNX, safetensors, PyTorch checkpoints, TensorRT engine plans, calibration caches".into(),
@@ -164,6 +166,18 @@ impl Error {
             Self::Deploy(error) => error.hint(),
             Self::Record { .. } | Self::Planned { .. } | Self::Options(_) => None,
         }
+    }
+}
+
+fn of_io(kind: std::io::ErrorKind) -> u8 {
+    use std::io::ErrorKind;
+    match kind {
+        ErrorKind::NotFound | ErrorKind::PermissionDenied => 10,
+        ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::InvalidInput
+        | ErrorKind::AlreadyExists => 2,
+        _ => 1,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which images a job works on, and the annotations that go with them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -149,6 +149,15 @@ impl Annotations {
         let in_file = |source| Error::InFile { path: path.to_owned(), source: Box::new(source) };
         let dataset = Dataset::from_coco(&text).map_err(in_file)?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if dataset.images.is_empty() || dataset.annotations.is_empty() {
+            let reason = format!(
+                "`{}` annotates {} images with {} objects: there is nothing to score",
+                path.display(),
+                dataset.images.len(),
+                dataset.annotations.len()
+            );
+            return Err(Error::Options(reason));
+        }
         Ok(Self { dataset, name, sha256: Digest::of(&text) })
     }
 
@@ -169,20 +178,12 @@ impl Annotations {
 /// Image files given one by one or as folders, by name.
 pub fn image_files(paths: &[PathBuf]) -> Result<Vec<ImageFile>, Error> {
     let mut files = Vec::new();
-    let mut seen = BTreeMap::new();
     for path in paths {
         if path.is_dir() {
             files.extend(ImageSet::of_folder(path)?.images);
         } else {
             let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
             files.push(ImageFile::open(path, &name)?);
-        }
-    }
-    // Drawn images are named after their files: two of one name get a number.
-    for file in &mut files {
-        let count = seen.entry(file.name.clone()).and_modify(|count| *count += 1).or_insert(0_u32);
-        if *count > 0 {
-            file.name = format!("{count}-{}", file.name);
         }
     }
     Ok(files)
@@ -193,10 +194,20 @@ fn is_image(name: &str) -> bool {
         .is_some_and(|(_, extension)| EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
-/// The name of an image without its ending, fit for a file name.
-pub(crate) fn file_stem(name: &str) -> String {
-    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    stem.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
+/// Names for files made of these images: without folder and ending, fit for every file system, each once.
+pub(crate) fn file_stems<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    let stems = names.into_iter().map(|name| {
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        let plain: String =
+            stem.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+        let numbered = (2..).map(|count: u32| format!("{plain}-{count}"));
+        let free = std::iter::once(plain.clone()).chain(numbered).find(|stem| !taken.contains(stem));
+        let stem = free.unwrap_or(plain);
+        taken.insert(stem.clone());
+        stem
+    });
+    stems.collect()
 }
 
 #[cfg(test)]
@@ -204,10 +215,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sample_names_stay_in_their_folder() {
-        let cases = [("a.jpg", "a"), ("sub/a b.png", "sub_a_b"), ("no_ending", "no_ending"), ("ü.jpeg", "_")];
-        for (name, expected) in cases {
-            assert_eq!(file_stem(name), expected);
-        }
+    fn stems_stay_in_their_folder_and_differ() {
+        let names =
+            ["a.jpg", "sub/a b.png", "no_ending", "ü.jpeg", "一.jpg", "a.jpeg", "a-2.png", "../x.jpg"];
+        let expected = ["a", "sub_a_b", "no_ending", "ü", "一", "a-2", "a-2-2", ".._x"];
+        assert_eq!(file_stems(names), expected);
     }
 }

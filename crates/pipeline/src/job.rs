@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::Error;
 use crate::convert;
 use crate::images::{Annotations, ImageSet};
-use crate::request::Request;
+use crate::request::{Data, Request};
 use crate::run::{Run, StepContext, Taken};
 use crate::steps::acquire::Acquired;
 use crate::steps::deliver::{Delivered, Delivery, deliver};
@@ -30,9 +30,7 @@ pub(crate) struct Job<'a> {
     request: &'a Request,
     acquired: &'a Acquired,
     exported: &'a Exported,
-    images: ImageSet,
-    annotations: Option<Annotations>,
-    targets: Vec<String>,
+    data: &'a Data,
     /// The largest batch that the graph takes and the request wants.
     max_batch: usize,
     model: PathBuf,
@@ -52,37 +50,17 @@ impl<'a> Job<'a> {
     pub(crate) fn new(
         name: &'a PackageName,
         request: &'a Request,
+        data: &'a Data,
         acquired: &'a Acquired,
         exported: &'a Exported,
         run: &Run<'_>,
     ) -> Result<Self, Error> {
-        let annotations = request.annotations.as_deref().map(Annotations::open).transpose()?;
-        let annotations = match (annotations, request.limit) {
-            (Some(all), Some(limit)) => Some(all.first(limit)),
-            (all, _) => all,
-        };
-        let images = match (&request.images, &annotations) {
-            (Some(folder), Some(annotations)) => ImageSet::of_annotations(folder, &annotations.dataset)?,
-            (Some(folder), None) => ImageSet::of_folder(folder)?,
-            (None, Some(_)) => {
-                return Err(Error::Options(
-                    "`--annotations` needs the folder of its images: `--images DIR`".into(),
-                ));
-            }
-            (None, None) => ImageSet::built_in(),
-        };
-        let targets = match &request.targets {
-            Some(targets) => targets.clone(),
-            None => deploy::targets::targets().iter().map(|target| target.name().to_owned()).collect(),
-        };
         Ok(Self {
             name,
             request,
             acquired,
             exported,
-            images,
-            annotations,
-            targets,
+            data,
             max_batch: batch_limit(exported, request.load.max_batch)?,
             model: run.store.path(&exported.model),
             exact: run.store.path(&exported.exact),
@@ -104,7 +82,7 @@ impl<'a> Job<'a> {
     }
 
     pub(crate) fn verify(&self, context: &StepContext<'_, '_>) -> Result<Vec<Check>, Error> {
-        if self.images.built_in {
+        if self.data.images.built_in {
             context.warn("no `--images` given: verified on two built-in scenes, which show little of what this detector knows");
         }
         let name = self.model_path();
@@ -121,34 +99,33 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// The key of the evaluation; `None` without annotations.
-    pub(crate) fn evaluate_key(&self) -> Result<Option<Value>, Error> {
-        let Some(annotations) = &self.annotations else { return Ok(None) };
-        Ok(Some(json!({
+    pub(crate) fn evaluate_key(&self, annotations: &Annotations) -> Result<Value, Error> {
+        Ok(json!({
             "model": self.exported.model, "detector": self.exported.detector, "annotations": annotations.sha256,
-            "images": self.images, "backend": self.backend()?,
-        })))
+            "images": self.data.images, "backend": self.backend()?,
+        }))
     }
 
-    pub(crate) fn evaluate(&self, context: &StepContext<'_, '_>) -> Result<Evaluation, Error> {
-        let annotations =
-            self.annotations.as_ref().ok_or_else(|| Error::Options("there are no annotations".into()))?;
+    pub(crate) fn evaluate(
+        &self,
+        annotations: &Annotations,
+        context: &StepContext<'_, '_>,
+    ) -> Result<Evaluation, Error> {
+        let (model, detector) = (&self.model, &self.exported.detector);
         let progress = |done, total| context.progress("images", done, total);
-        evaluate(
-            &self.model,
-            &self.exported.detector,
-            &self.request.backend,
-            annotations,
-            &self.images,
-            &progress,
-        )
+        let found =
+            evaluate(model, detector, &self.request.backend, annotations, &self.data.images, &progress)?;
+        if !found.renamed.is_empty() {
+            context.warn(format!("categories were paired by their order: {}", found.renamed.join(", ")));
+        }
+        Ok(found)
     }
 
     pub(crate) fn deliver_key(&self) -> Result<Value, Error> {
         Ok(json!({
             "name": self.name, "model": self.exported.model, "detector": self.exported.detector,
-            "targets": self.targets, "images": self.sampled(), "backend": self.backend()?,
-            "annotations": self.annotations.as_ref().map(|annotations| &annotations.sha256),
+            "targets": self.data.targets, "images": self.sampled(), "backend": self.backend()?,
+            "annotations": self.data.annotations.as_ref().map(|annotations| &annotations.sha256),
         }))
     }
 
@@ -158,10 +135,10 @@ impl<'a> Job<'a> {
             name: self.name,
             detector: &self.exported.detector,
             model: &self.exported.model,
-            targets: &self.targets,
+            targets: &self.data.targets,
             backend: &self.request.backend,
             images: &images,
-            annotations: self.annotations.as_ref(),
+            annotations: self.data.annotations.as_ref(),
         };
         deliver(&delivery, context)
     }
@@ -260,11 +237,11 @@ impl<'a> Job<'a> {
     }
 
     fn verified(&self) -> ImageSet {
-        self.images.first(Request::VERIFIED_IMAGES)
+        self.data.images.first(Request::VERIFIED_IMAGES)
     }
 
     fn sampled(&self) -> ImageSet {
-        self.images.first(Request::SAMPLES)
+        self.data.images.first(Request::SAMPLES)
     }
 }
 

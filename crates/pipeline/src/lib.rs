@@ -79,16 +79,22 @@ pub fn package_name(request: &Request) -> Result<PackageName, Error> {
 /// [`Manifest::passed`].
 pub fn import(request: &Request, hub: &hub::Config, run: &Run<'_>) -> Result<Imported, Error> {
     let name = package_name(request)?;
+    let folder = request.out.join(name.as_str());
+    place::check_place(&folder)?;
+    let data = request::Data::open(request)?;
     let started = Instant::now();
     let acquired = acquire::acquire(&request.source, &request.variant, hub, run)?;
     let acquired = run.observed(ACQUIRE, started.elapsed(), acquired)?;
     let exported = run.step(EXPORT, &(&acquired, &request.export), |context| {
         steps::export::export(&acquired, &request.export, context)
     })?;
-    let job = job::Job::new(&name, request, &acquired, &exported, run)?;
+    let job = job::Job::new(&name, request, &data, &acquired, &exported, run)?;
     let checks = run.step(VERIFY, &job.verify_key()?, |context| job.verify(context))?;
-    let evaluation = match job.evaluate_key()? {
-        Some(key) => Some(run.step(EVALUATE, &key, |context| job.evaluate(context))?),
+    let evaluation = match &data.annotations {
+        Some(annotations) => {
+            let key = job.evaluate_key(annotations)?;
+            Some(run.step(EVALUATE, &key, |context| job.evaluate(annotations, context))?)
+        }
         None => None,
     };
     let delivered = run.step(DELIVER, &job.deliver_key()?, |context| job.deliver(context))?;
@@ -98,9 +104,8 @@ pub fn import(request: &Request, hub: &hub::Config, run: &Run<'_>) -> Result<Imp
     let measurements = job.measurements(&run.taken(), &measured);
     let facts = job.facts(&manifest, &measurements, evaluation.as_ref(), &delivered);
     let reports = run.step(REPORT, &facts, |context| report::report(&facts, &delivered.files, context))?;
-    let folder = request.out.join(name.as_str());
     if run.mode() == Mode::Execute {
-        package::write(&run.store, &name, &folder, &manifest, &measurements, delivered.files, reports)?;
+        package::write(&run.store, &folder, &manifest, &measurements, delivered.files, reports)?;
     }
     Ok(Imported { folder, manifest, measurements })
 }
@@ -115,7 +120,11 @@ pub fn plan(request: &Request, hub: &hub::Config, run: &Run<'_>) -> Result<(), E
     // What comes after a step that runs depends on what it makes.
     let after = steps::ALL.iter().skip_while(|known| known.name != step).skip(1);
     for next in after.filter(|next| **next != EVALUATE || request.annotations.is_some()) {
-        run.tell(Event::Planned { step: next.name, reuse: false, because: Some(format!("after {step}")) });
+        run.tell(Event::Planned {
+            step: next.name,
+            reuse: false,
+            because: Some(format!("or reuse, after {step}")),
+        });
     }
     Ok(())
 }

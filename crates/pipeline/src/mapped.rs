@@ -10,11 +10,12 @@ use crate::Error;
 /// this one, as with every memory map.
 pub fn map_file(path: &Path) -> Result<Bytes, Error> {
     let at = |source| Error::Io { path: path.to_owned(), source };
-    let file = std::fs::File::open(path).map_err(at)?;
-    let meta = file.metadata().map_err(at)?;
+    // Before opening: to open a pipe would wait for its writer.
+    let meta = std::fs::metadata(path).map_err(at)?;
     if !meta.is_file() {
         return Err(at(std::io::Error::new(std::io::ErrorKind::InvalidInput, "is not a file")));
     }
+    let file = std::fs::File::open(path).map_err(at)?;
     if meta.len() == 0 {
         return Ok(Bytes::new());
     }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use deploy::report::{ReportData, render};
 use deploy::targets::{Deployment, target};
-use deploy::{Check, Content, FileTree, Manifest, Measurements, PackageName, Precision, paths};
+use deploy::{Bound, Check, Content, FileTree, Manifest, Measurements, Precision, paths};
 
 use crate::images::ImageSet;
 use crate::place::{self, PackageFile};
@@ -20,7 +20,6 @@ use crate::{Digest, Error, Store};
 /// Writes a package and puts it in place.
 pub(crate) fn write(
     store: &Store,
-    name: &PackageName,
     folder: &Path,
     manifest: &Manifest,
     measurements: &Measurements,
@@ -33,7 +32,7 @@ pub(crate) fn write(
     {
         files.push(PackageFile { path: path.to_owned(), blob: store.put(text.as_bytes())? });
     }
-    place::place(store, &files, name.as_str(), folder)
+    place::place(store, &files, folder)
 }
 
 /// Compares a package's model with its source-exact graph again, on these images.
@@ -47,8 +46,10 @@ pub fn reverify(
     backend: &str,
     tell: &dyn Fn(Event<'_>),
 ) -> Result<Vec<Check>, Error> {
+    let package =
+        &fs::canonicalize(package).map_err(|source| Error::Io { path: package.to_owned(), source })?;
     let manifest = read_manifest(package)?;
-    let missing = || Error::NoExactGraph { package: package.to_owned() };
+    let missing = || Error::NoExactGraph { package: package.clone() };
     let store = Store::open_to_look(package.parent().ok_or_else(missing)?);
     let record = manifest.steps.iter().find(|step| step.name == EXPORT.name).ok_or_else(missing)?;
     let key = Digest::from_hex(&record.key).ok_or_else(missing)?;
@@ -63,9 +64,21 @@ pub fn reverify(
         max_batch: manifest.max_batch as usize,
     };
     let Step { name: step, .. } = crate::steps::VERIFY;
-    verify::verify(&subject, images, bounds, &|done, total| {
+    let mut checks = vec![integrity(package, &manifest)];
+    checks.extend(verify::verify(&subject, images, bounds, &|done, total| {
         tell(Event::Progress { step, unit: "runs", done, total });
-    })
+    })?);
+    Ok(checks)
+}
+
+/// Whether every file is still what the manifest says.
+fn integrity(package: &Path, manifest: &Manifest) -> Check {
+    let differs = |artefact: &&deploy::Artefact| {
+        let digest = Digest::of_file(&package.join(&artefact.path));
+        !digest.is_ok_and(|digest| digest.as_hex() == artefact.sha256)
+    };
+    let changed = manifest.artefacts.iter().filter(differs).count();
+    Check::of("files that differ from the manifest", "package", changed as f64, Bound::AtMost(0.0), "")
 }
 
 /// Writes the report of a package again from what it records.
@@ -82,6 +95,10 @@ pub fn rereport(package: &Path) -> Result<Vec<String>, Error> {
     )?;
     let mut images = BTreeMap::new();
     for sample in &data.samples {
+        let inside = Path::new(&sample.path).components().all(|part| matches!(part, Component::Normal(_)));
+        if !inside {
+            return Err(deploy::Error::Path { path: sample.path.clone() }.into());
+        }
         let path = package.join(&sample.path);
         images.insert(sample.path.clone(), fs::read(&path).map_err(|source| Error::Io { path, source })?);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use deploy::{Content, FileTree, paths};
+use deploy::{Content, FileTree, Manifest, paths};
 use rustix::fs::{CWD, RenameFlags};
 use serde::{Deserialize, Serialize};
 
@@ -37,9 +37,9 @@ pub(crate) fn keep(
     for (path, original) in aliases {
         let blob =
             known.iter().chain(&files).find(|file| file.path == original).map(|file| file.blob.clone());
-        let blob = blob.ok_or_else(|| {
-            Error::Options(format!("`{path}` is the same as `{original}`, which is not there"))
-        })?;
+        let Some(blob) = blob else {
+            return Err(deploy::Error::Path { path: original }.into());
+        };
         files.push(PackageFile { path, blob });
     }
     Ok(files)
@@ -48,22 +48,41 @@ pub(crate) fn keep(
 /// Builds the package of these files beside `place` and puts it there, replacing an older package.
 ///
 /// What an older package holds that no import wrote (engines, logs, videos made since) is taken over.
-pub(crate) fn place(store: &Store, files: &[PackageFile], name: &str, place: &Path) -> Result<(), Error> {
+pub(crate) fn place(store: &Store, files: &[PackageFile], place: &Path) -> Result<(), Error> {
+    recover(place)?;
+    check_place(place)?;
     let older = place.exists();
-    if older && !place.join(paths::MANIFEST).is_file() && !is_empty_folder(place) {
-        return Err(Error::NotAPackage { path: place.to_owned() });
-    }
     let folder = store.temporary_folder()?;
     let result = build(store, files, &folder)
-        .and_then(|()| if older { take_over(store, files, name, place, &folder) } else { Ok(()) })
+        .and_then(|()| if older { take_over(files, place, &folder) } else { Ok(()) })
         .and_then(|()| put_in_place(&folder, place, older));
     // In place, `folder` now is the older package, or gone; after a failure it is what was built so far.
     let _ = fs::remove_dir_all(&folder);
-    result?;
-    let written: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
-    let list =
-        serde_json::to_vec(&written).map_err(|source| Error::Record { what: "file list".into(), source })?;
-    store.write_whole(&list_path(store, name), &list)
+    result
+}
+
+/// Refuses a place that holds something else than a package.
+pub(crate) fn check_place(place: &Path) -> Result<(), Error> {
+    let free = !place.exists() || place.join(paths::MANIFEST).is_file() || is_empty_folder(place);
+    if free { Ok(()) } else { Err(Error::NotAPackage { path: place.to_owned() }) }
+}
+
+/// Where the older package stands while a file system that cannot exchange two folders renames one after the other.
+fn aside(place: &Path) -> PathBuf {
+    let name = place.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    place.with_file_name(format!(".{name}.older"))
+}
+
+/// Undoes a replacement that was killed between its two renames.
+fn recover(place: &Path) -> Result<(), Error> {
+    let aside = aside(place);
+    if !aside.exists() {
+        return Ok(());
+    }
+    if place.exists() {
+        return fs::remove_dir_all(&aside).map_err(|source| Error::Io { path: aside, source });
+    }
+    rename(&aside, place)
 }
 
 fn build(store: &Store, files: &[PackageFile], folder: &Path) -> Result<(), Error> {
@@ -88,23 +107,14 @@ fn build(store: &Store, files: &[PackageFile], folder: &Path) -> Result<(), Erro
     rustix::fs::syncfs(&handle).map_err(|error| at(folder, error.into()))
 }
 
-/// Moves files that no import wrote from the older package into the new one, as links, so that the older one stays
-/// whole until it is replaced.
-fn take_over(
-    store: &Store,
-    files: &[PackageFile],
-    name: &str,
-    older: &Path,
-    folder: &Path,
-) -> Result<(), Error> {
-    let list = fs::read(list_path(store, name)).ok();
-    let Some(written) = list.and_then(|list| serde_json::from_slice::<BTreeSet<String>>(&list).ok()) else {
-        return Ok(());
-    };
-    let now: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+/// Links files that no import wrote from the older package into the new one; the older one stays whole until it is
+/// replaced.
+fn take_over(files: &[PackageFile], older: &Path, folder: &Path) -> Result<(), Error> {
+    let now: BTreeSet<&Path> = files.iter().map(|file| Path::new(&file.path)).collect();
+    let written = written_by_import(older);
     for path in files_below(older)? {
-        let Some(relative) = path.strip_prefix(older).ok().and_then(Path::to_str) else { continue };
-        if written.contains(relative) || now.contains(relative) {
+        let Ok(relative) = path.strip_prefix(older) else { continue };
+        if now.contains(relative) || written(relative) {
             continue;
         }
         let target = folder.join(relative);
@@ -117,7 +127,24 @@ fn take_over(
     Ok(())
 }
 
-/// One step: an exchange where a package is there already. File systems that cannot exchange get two renames.
+/// Which files of an older package an import wrote: those of its manifest, and the report's by their fixed names. A
+/// package without a readable manifest gives none up.
+fn written_by_import(older: &Path) -> impl Fn(&Path) -> bool {
+    let manifest = fs::read_to_string(older.join(paths::MANIFEST)).ok();
+    let manifest = manifest.and_then(|text| Manifest::from_json(&text).ok());
+    let known: Option<BTreeSet<PathBuf>> = manifest
+        .map(|manifest| manifest.artefacts.into_iter().map(|artefact| artefact.path.into()).collect());
+    move |path| {
+        let Some(known) = &known else { return false };
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let report = path.starts_with(paths::REPORTS)
+            && (name.starts_with("benchmark_") || name.starts_with("chart_"));
+        known.contains(path) || report || path == Path::new(paths::MEASUREMENTS)
+    }
+}
+
+/// One step: an exchange where a package is there already. File systems that cannot exchange get two renames; killed
+/// between them, [`recover`] finds the older package.
 fn put_in_place(folder: &Path, place: &Path, older: bool) -> Result<(), Error> {
     if !older {
         return rename(folder, place);
@@ -125,9 +152,7 @@ fn put_in_place(folder: &Path, place: &Path, older: bool) -> Result<(), Error> {
     match rustix::fs::renameat_with(CWD, folder, CWD, place, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
-            let mut aside = folder.as_os_str().to_owned();
-            aside.push(".old");
-            let aside = PathBuf::from(aside);
+            let aside = aside(place);
             rename(place, &aside)?;
             rename(folder, place)?;
             fs::remove_dir_all(&aside).map_err(|source| Error::Io { path: aside, source })
@@ -140,10 +165,6 @@ fn is_empty_folder(path: &Path) -> bool {
     fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-fn list_path(store: &Store, name: &str) -> PathBuf {
-    store.folder().join("last").join(name).join("files.json")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,29 +172,31 @@ mod tests {
     #[test]
     fn a_package_is_replaced_whole_and_keeps_what_was_added() {
         let out = tempfile::tempdir().unwrap();
-        let store = Store::open(out.path()).unwrap();
+        let store = Store::open(out.path(), &|| {}).unwrap();
         let file = |path: &str, text: &str| PackageFile {
             path: path.into(),
             blob: store.put(text.as_bytes()).unwrap(),
         };
         let target = out.path().join("p");
-        place(&store, &[file("manifest.json", "1"), file("a/b.txt", "old")], "p", &target).unwrap();
+        let first =
+            [file("manifest.json", "1"), file("reports/benchmark_report.md", "old"), file("a/b.txt", "old")];
+        place(&store, &first, &target).unwrap();
         fs::write(target.join("a/engine"), "built since").unwrap();
-        place(&store, &[file("manifest.json", "2")], "p", &target).unwrap();
+        place(&store, &[file("manifest.json", "2")], &target).unwrap();
         assert_eq!(fs::read_to_string(target.join("manifest.json")).unwrap(), "2");
         assert_eq!(fs::read_to_string(target.join("a/engine")).unwrap(), "built since");
-        assert!(!target.join("a/b.txt").exists(), "what an import wrote goes with it");
+        assert!(target.join("a/b.txt").exists(), "without a readable manifest nothing is given up");
         assert_eq!(fs::read_dir(out.path().join(".sightline/tmp")).unwrap().count(), 0);
     }
 
     #[test]
     fn another_folder_is_never_replaced() {
         let out = tempfile::tempdir().unwrap();
-        let store = Store::open(out.path()).unwrap();
+        let store = Store::open(out.path(), &|| {}).unwrap();
         let target = out.path().join("thesis");
         fs::create_dir(&target).unwrap();
         fs::write(target.join("chapter.txt"), "years").unwrap();
-        let placed = place(&store, &[], "thesis", &target);
+        let placed = place(&store, &[], &target);
         assert!(matches!(placed, Err(Error::NotAPackage { .. })));
         assert!(target.join("chapter.txt").exists());
     }

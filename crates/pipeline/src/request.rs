@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use deploy::PackageName;
 
+use crate::Error;
+use crate::images::{Annotations, ImageSet};
 use crate::steps::export::ExportOptions;
 use crate::steps::measure::Load;
 use crate::steps::verify::Bounds;
@@ -46,4 +48,38 @@ impl Request {
     pub(crate) const VERIFIED_IMAGES: usize = 8;
     /// This many images become samples.
     pub(crate) const SAMPLES: usize = 6;
+}
+
+/// What an import works with besides the source, looked at before anything is fetched.
+pub(crate) struct Data {
+    pub(crate) images: ImageSet,
+    pub(crate) annotations: Option<Annotations>,
+    pub(crate) targets: Vec<String>,
+}
+
+impl Data {
+    /// Opens the images and annotations of a request and checks that its targets and backend exist.
+    pub(crate) fn open(request: &Request) -> Result<Self, Error> {
+        runtime::backend(&request.backend)?.probe()?;
+        let every = || deploy::targets::targets().iter().map(|target| target.name().to_owned()).collect();
+        let targets: Vec<String> = request.targets.clone().unwrap_or_else(every);
+        for name in &targets {
+            deploy::targets::target(name)?;
+        }
+        let annotations = request.annotations.as_deref().map(Annotations::open).transpose()?;
+        let annotations = match (annotations, request.limit) {
+            (Some(all), Some(limit)) => Some(all.first(limit)),
+            (all, _) => all,
+        };
+        let images = match (&request.images, &annotations) {
+            (Some(folder), Some(annotations)) => ImageSet::of_annotations(folder, &annotations.dataset)?,
+            (Some(folder), None) => ImageSet::of_folder(folder)?,
+            (None, Some(_)) => {
+                let reason = "`--annotations` needs the folder of its images: `--images DIR`";
+                return Err(Error::Options(reason.into()));
+            }
+            (None, None) => ImageSet::built_in(),
+        };
+        Ok(Self { images, annotations, targets })
+    }
 }

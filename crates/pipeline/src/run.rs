@@ -169,8 +169,11 @@ impl<'a> Run<'a> {
         }
         let input = serde_json::to_value(input)
             .map_err(|source| Error::Record { what: step.name.to_owned(), source })?;
-        let because =
-            self.store.last_input(&self.package, step.name).map(|before| difference(&before, &input));
+        let because = if fresh {
+            Some("new figures were asked for".to_owned())
+        } else {
+            self.store.last_input(&self.package, step.name).map(|before| difference(&before, &input))
+        };
         if self.mode == Mode::Plan {
             self.tell(Event::Planned { step: step.name, reuse: false, because });
             return Err(Error::Planned { step: step.name });
@@ -303,7 +306,7 @@ fn difference(before: &Value, now: &Value) -> String {
                 })
             }
             (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-                (0..a.len()).find_map(|at| first(&format!("{path}[{at}]"), &a[at], &b[at]))
+                (0..a.len()).find_map(|at| first(&format!("{path}[{}]", entry(&b[at], at)), &a[at], &b[at]))
             }
             (Value::Array(a), Value::Array(b)) => {
                 Some(format!("{path} had {} entries, has {}", a.len(), b.len()))
@@ -312,16 +315,21 @@ fn difference(before: &Value, now: &Value) -> String {
             (a, b) => Some(format!("{path} was {}, is {}", short(a), short(b))),
         }
     }
+    /// An entry of a list by the path or name that it has, else by its place.
+    fn entry(value: &Value, at: usize) -> String {
+        let name = value.get("path").or_else(|| value.get("name")).and_then(Value::as_str);
+        name.map_or_else(|| at.to_string(), str::to_owned)
+    }
     first("", before, now).unwrap_or_else(|| "its result is gone, or this program is another version".into())
 }
 
 /// A value short enough for a line.
 fn short(value: &Value) -> String {
     let text = value.to_string();
-    if text.chars().count() <= 24 {
+    if text.chars().count() <= 60 {
         text
     } else {
-        format!("{}…", text.chars().take(20).collect::<String>())
+        format!("{}…", text.chars().take(56).collect::<String>())
     }
 }
 
@@ -335,7 +343,7 @@ mod tests {
     fn run_once(out: &std::path::Path, input: &Value) -> (u64, Vec<String>) {
         let told = RefCell::new(Vec::new());
         let report = |event: Event<'_>| told.borrow_mut().push(format!("{event:?}"));
-        let run = Run::new(Store::open(out).unwrap(), "p", Mode::Execute, &report);
+        let run = Run::new(Store::open(out, &|| {}).unwrap(), "p", Mode::Execute, &report);
         let output = run
             .step(FIRST, input, |cx| {
                 cx.warn("careful");

@@ -51,8 +51,9 @@ impl Store {
     /// The folder's name inside the output folder.
     pub const FOLDER: &str = ".sightline";
 
-    /// Opens the store of an output folder, making it where it is missing. Waits while another import holds it.
-    pub fn open(out: &Path) -> Result<Self, Error> {
+    /// Opens the store of an output folder, making it where it is missing. While another import holds it, `waiting` is
+    /// told once, then this waits.
+    pub fn open(out: &Path, waiting: &dyn Fn()) -> Result<Self, Error> {
         let root = out.join(Self::FOLDER);
         for folder in ["blobs", "steps", "last", "tmp"] {
             create_dir(&root.join(folder))?;
@@ -60,7 +61,10 @@ impl Store {
         let lock_path = root.join("lock");
         let lock =
             fs::File::create(&lock_path).map_err(|source| Error::Io { path: lock_path.clone(), source })?;
-        lock.lock().map_err(|source| Error::Io { path: lock_path, source })?;
+        if lock.try_lock().is_err() {
+            waiting();
+            lock.lock().map_err(|source| Error::Io { path: lock_path, source })?;
+        }
         let store = Self { root, _lock: Some(lock) };
         // Whoever wrote these holds the lock no more: they are what a killed run left.
         remove_contents(&store.root.join("tmp"))?;
@@ -72,19 +76,16 @@ impl Store {
         Self { root: out.join(Self::FOLDER), _lock: None }
     }
 
-    /// The store's folder.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.root
-    }
-
     /// Where a blob lies.
     pub fn path(&self, blob: &Blob) -> PathBuf {
         self.root.join("blobs").join(blob.sha256.as_hex())
     }
 
-    /// Whether a blob is there with its whole length.
+    /// Whether a blob is there, undamaged.
     pub fn holds(&self, blob: &Blob) -> bool {
-        fs::metadata(self.path(blob)).is_ok_and(|meta| meta.is_file() && meta.len() == blob.bytes)
+        let path = self.path(blob);
+        let whole = fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() == blob.bytes);
+        whole && Digest::of_file(&path).is_ok_and(|digest| digest == blob.sha256)
     }
 
     /// Stores bytes.
@@ -198,8 +199,11 @@ pub fn clean(out: &Path, dry_run: bool) -> Result<(PathBuf, u64), Error> {
     let bytes =
         files_below(&root)?.iter().filter_map(|path| fs::metadata(path).ok()).map(|meta| meta.len()).sum();
     if !dry_run {
-        let _held = Store::open(out)?;
-        fs::remove_dir_all(&root).map_err(|source| Error::Io { path: root.clone(), source })?;
+        // The folders and the lock stay: an import may be waiting for it.
+        let store = Store::open(out, &|| {})?;
+        for folder in ["blobs", "steps", "last"] {
+            remove_contents(&store.root.join(folder))?;
+        }
     }
     Ok((root, bytes))
 }
@@ -298,7 +302,7 @@ mod tests {
     #[test]
     fn a_record_without_its_blob_is_no_record() {
         let out = tempfile::tempdir().unwrap();
-        let store = Store::open(out.path()).unwrap();
+        let store = Store::open(out.path(), &|| {}).unwrap();
         let blob = store.put(b"weights").unwrap();
         let key = Digest::of(b"key");
         let record = Record {
@@ -319,18 +323,18 @@ mod tests {
     fn what_a_killed_run_left_is_removed() {
         let out = tempfile::tempdir().unwrap();
         let left = {
-            let store = Store::open(out.path()).unwrap();
+            let store = Store::open(out.path(), &|| {}).unwrap();
             store.temporary().unwrap().1
         };
         assert!(left.exists());
-        let _store = Store::open(out.path()).unwrap();
+        let _store = Store::open(out.path(), &|| {}).unwrap();
         assert!(!left.exists());
     }
 
     #[test]
     fn a_writer_that_fails_leaves_nothing() {
         let out = tempfile::tempdir().unwrap();
-        let store = Store::open(out.path()).unwrap();
+        let store = Store::open(out.path(), &|| {}).unwrap();
         let failed = store.put_with(|_| Err(std::io::Error::other("no space").into()));
         assert!(matches!(failed, Err(Error::Io { .. })));
         assert_eq!(fs::read_dir(out.path().join(".sightline/tmp")).unwrap().count(), 0);

@@ -23,7 +23,13 @@ impl Subject {
     /// Opens a package, or an ONNX file. The file's description comes from its own metadata, else from the files
     /// beside it and `options`.
     pub fn open(path: &Path, options: &ExportOptions) -> Result<Self, Error> {
-        if path.is_dir() { Self::of_package(path) } else { Self::of_file(path, options) }
+        if !path.is_dir() {
+            return Self::of_file(path, options);
+        }
+        if *options != ExportOptions::default() {
+            return Err(Error::Options("a package describes itself: `--labels`, `--head`, `--resize` and `--normalize` are for ONNX files".into()));
+        }
+        Self::of_package(path)
     }
 
     fn of_package(folder: &Path) -> Result<Self, Error> {
@@ -38,6 +44,7 @@ impl Subject {
             return Err(Error::NotAModel { path: path.to_owned() });
         }
         let model = graph::onnx::read_structure(map_file(path)?)?;
+        options.require_open(&model)?;
         let beside = files_beside(path)?;
         let detector = models::import_onnx(&model, &MappedFiles::new(beside), &options.for_onnx()?)?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();

@@ -149,9 +149,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Graph(error) => error.hint(),
-            Self::UnknownBackend { .. } => {
-                Some("`sightline runtime list` shows what each backend needs".into())
-            }
+            Self::UnknownBackend { .. } => Some("`sightline list` shows the backends".into()),
             Self::Unsupported { backend, .. } => {
                 Some(format!("choose another backend than `{backend}` with `--backend`"))
             }

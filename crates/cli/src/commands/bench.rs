@@ -34,8 +34,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Threads of the backend [default: one a physical core]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// Backend
     #[arg(long, value_name = "NAME", default_value = "embedded")]
     backend: String,
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
         warm_up: args.warm_up as usize,
         count: args.count as usize,
         at_most: Duration::from_secs(args.seconds),
-        threads: args.threads,
+        threads: args.threads.map(usize::from),
     };
     let progress = Progress::new(output);
     let figures =

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use pipeline::{FoundImage, Looking, image_files};
 use serde::Serialize;
 
-use super::shared::{DescribeArgs, open};
+use super::shared::{DescribeArgs, fraction, open};
 use crate::Failure;
 use crate::output::Output;
 
@@ -57,14 +57,6 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
     })?;
     output.result(&Table(found))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A number from 0 to 1.
-fn fraction(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
-        _ => Err("a number from 0 to 1".into()),
-    }
 }
 
 impl fmt::Display for Table {

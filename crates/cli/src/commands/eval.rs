@@ -49,7 +49,11 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
     let tell = |event: Event<'_>| progress.show(&event);
     let scores = pipeline::evaluate(&subject, &annotations, &images, &args.backend, &tell);
     progress.clear();
-    output.result(&Scores(scores?))?;
+    let scores = scores?;
+    if !scores.renamed.is_empty() {
+        output.warn(&format!("categories were paired by their order: {}", scores.renamed.join(", ")));
+    }
+    output.result(&Scores(scores))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,5 +1,6 @@
 //! `sightline import`: the whole job.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pipeline::deploy::{Manifest, Measurements, PackageName, Verdict};
-use pipeline::{Bounds, Error, Imported, Load, Mode, Request, Run, Store};
+use pipeline::{Bounds, Error, Event, Imported, Load, Mode, Request, Run, Store};
 use serde::Serialize;
 
 use super::shared::{ExportArgs, hub_config};
@@ -73,20 +74,61 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let hub = hub_config()?;
     let (dry_run, request) = (args.dry_run, request(args, &hub)?);
     let progress = Progress::new(output);
-    let report = |event: pipeline::Event<'_>| progress.show(&event);
+    let report = |event: Event<'_>| progress.show(&event);
     let name = pipeline::package_name(&request)?;
     if dry_run {
-        let run = Run::new(Store::open_to_look(&request.out), name.as_str(), Mode::Plan, &report);
-        pipeline::plan(&request, &hub, &run)?;
+        output.result(&Plan { steps: plan(&request, &hub, name.as_str())? })?;
         return Ok(ExitCode::SUCCESS);
     }
-    let run = Run::new(Store::open(&request.out)?, name.as_str(), Mode::Execute, &report);
+    let waiting = || output.say("another import works in this folder: waiting for it");
+    let store = Store::open(&request.out, &waiting)?;
+    let run = Run::new(store, name.as_str(), Mode::Execute, &report);
     let imported = pipeline::import(&request, &hub, &run);
     progress.clear();
     let Imported { folder, manifest, measurements } = imported?;
     let passed = manifest.passed();
     output.result(&Summary { package: folder, passed, manifest, measurements })?;
     Ok(exit_code::passed(passed))
+}
+
+/// What each step would do.
+fn plan(request: &Request, hub: &pipeline::hub::Config, name: &str) -> Result<Vec<PlannedStep>, Error> {
+    let steps = RefCell::new(Vec::new());
+    let collect = |event: Event<'_>| {
+        if let Event::Planned { step, reuse, because } = event {
+            steps.borrow_mut().push(PlannedStep { step, reuse, because });
+        }
+    };
+    let run = Run::new(Store::open_to_look(&request.out), name, Mode::Plan, &collect);
+    pipeline::plan(request, hub, &run)?;
+    drop(run);
+    Ok(steps.into_inner())
+}
+
+/// What `--dry-run` prints.
+#[derive(Serialize)]
+struct Plan {
+    steps: Vec<PlannedStep>,
+}
+
+#[derive(Serialize)]
+struct PlannedStep {
+    step: &'static str,
+    /// Whether a record answers; otherwise it runs.
+    reuse: bool,
+    /// Why it runs.
+    because: Option<String>,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for planned in &self.steps {
+            let word = if planned.reuse { "reuse" } else { "run" };
+            let why = planned.because.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+            writeln!(f, "{:>9}  {word}{why}", planned.step)?;
+        }
+        Ok(())
+    }
 }
 
 fn request(args: Args, hub: &pipeline::hub::Config) -> Result<Request, Error> {
@@ -116,14 +158,20 @@ fn request(args: Args, hub: &pipeline::hub::Config) -> Result<Request, Error> {
 /// The command line as it can be pasted into a shell, without what changes only how it talks: the report must not differ
 /// for that.
 fn command_line(words: impl Iterator<Item = OsString>) -> String {
-    let talk = ["--json", "-q", "--quiet", "-v", "--verbose", "--dry-run", "--remeasure"];
+    let talk = ["--json", "--quiet", "--verbose", "--dry-run", "--remeasure"];
     let quoted = |word: String| {
         let plain =
             !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c));
         if plain { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
     };
     let words = words.map(|word| word.to_string_lossy().into_owned());
-    let words = words.filter(|word| !talk.contains(&word.as_str()) && !word.starts_with("--color"));
+    let mut after_color = false;
+    let words = words.filter(move |word| {
+        let value = std::mem::replace(&mut after_color, word == "--color");
+        let switches =
+            word.strip_prefix('-').is_some_and(|s| !s.is_empty() && s.chars().all(|c| "qv".contains(c)));
+        !(value || switches || talk.contains(&word.as_str()) || word.starts_with("--color"))
+    });
     std::iter::once("sightline".to_owned()).chain(words.map(quoted)).collect::<Vec<_>>().join(" ")
 }
 
@@ -172,7 +220,18 @@ mod tests {
 
     #[test]
     fn the_recorded_command_line_can_be_pasted_and_leaves_talk_out() {
-        let words = ["import", "a b", "it's", "--json", "--out", "/tmp/x", "--color=never"];
+        let words = [
+            "import",
+            "a b",
+            "it's",
+            "--json",
+            "-qv",
+            "--color",
+            "never",
+            "--out",
+            "/tmp/x",
+            "--color=never",
+        ];
         let line = command_line(words.iter().map(OsString::from));
         assert_eq!(line, r"sightline import 'a b' 'it'\''s' --out /tmp/x");
     }

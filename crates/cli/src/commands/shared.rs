@@ -31,7 +31,7 @@ pub(crate) struct DescribeArgs {
     /// How output tensors become boxes, when it cannot be derived
     #[arg(long, value_name = "HEAD", help_heading = "Description", value_parser = PossibleValuesParser::new(HeadKind::names()))]
     pub(crate) head: Option<String>,
-    /// How an image is made to fit, when it cannot be derived
+    /// How an image is made to fit, instead of the source's own way
     #[arg(long, value_name = "POLICY", help_heading = "Description", value_parser = ["stretch", "letterbox"])]
     pub(crate) resize: Option<String>,
     /// How bytes become numbers, when it cannot be derived
@@ -70,4 +70,12 @@ pub(crate) fn open(model: &Path, describe: &DescribeArgs) -> Result<Subject, Err
 /// The hub's configuration from the environment.
 pub(crate) fn hub_config() -> Result<pipeline::hub::Config, Error> {
     Ok(pipeline::hub::Config::from_lookup(env::lookup)?)
+}
+
+/// A number from 0 to 1.
+pub(crate) fn fraction(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("a number from 0 to 1".into()),
+    }
 }

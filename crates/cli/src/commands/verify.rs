@@ -8,6 +8,7 @@ use pipeline::deploy::{Bound, Check, Verdict};
 use pipeline::{Bounds, Event, ImageSet};
 use serde::Serialize;
 
+use super::shared::fraction;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{Failure, exit_code};
@@ -15,7 +16,7 @@ use crate::{Failure, exit_code};
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The folder that `import` made
+    /// The folder that `import` made, beside its `.sightline` (which keeps the source-exact graph)
     package: PathBuf,
     /// Folder of images [default: two scenes that come with the program]
     #[arg(long, value_name = "DIR")]
@@ -24,17 +25,25 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Largest difference of a raw output
-    #[arg(long, value_name = "X", default_value_t = Bounds::default().tensor)]
+    #[arg(long, value_name = "X", default_value_t = Bounds::default().tensor, value_parser = bound)]
     tensor_bound: f64,
     /// Smallest IoU of a detection with its counterpart
-    #[arg(long, value_name = "IOU", default_value_t = Bounds::default().iou)]
+    #[arg(long, value_name = "IOU", default_value_t = Bounds::default().iou, value_parser = fraction)]
     iou_bound: f32,
     /// Largest difference of a score
-    #[arg(long, value_name = "X", default_value_t = Bounds::default().score)]
+    #[arg(long, value_name = "X", default_value_t = Bounds::default().score, value_parser = fraction)]
     score_bound: f32,
     /// Backend
     #[arg(long, value_name = "NAME", default_value = "embedded")]
     backend: String,
+}
+
+/// A finite number that is not negative.
+fn bound(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("a number from 0 on".into()),
+    }
 }
 
 #[derive(Serialize)]

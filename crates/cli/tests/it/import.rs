@@ -43,11 +43,11 @@ fn an_import_leaves_a_whole_package_and_a_second_one_reuses_every_step() {
     assert_eq!(fs::read(package.join("manifest.json")).unwrap(), manifest);
 
     let planned = Ran::of(sightline(home.path()).args(import_arguments()).arg("--dry-run"));
-    assert_eq!(planned.stderr.matches("reuse").count(), 7, "{}", planned.stderr);
+    assert_eq!(planned.stdout.matches("reuse").count(), 7, "{}", planned.stdout);
     let changed =
         Ran::of(sightline(home.path()).args(import_arguments()).args(["--dry-run", "--opset", "18"]));
-    assert!(changed.stderr.contains("opset was null, is 18"), "{}", changed.stderr);
-    assert!(changed.stderr.contains("after export"), "{}", changed.stderr);
+    assert!(changed.stdout.contains("opset was null, is 18"), "{}", changed.stdout);
+    assert!(changed.stdout.contains("after export"), "{}", changed.stdout);
 }
 
 #[test]
@@ -59,6 +59,43 @@ fn two_imports_of_the_same_input_give_the_same_manifest() {
         fs::read(home.path().join("models/shapes/manifest.json")).unwrap()
     });
     assert!(manifests[0] == manifests[1]);
+}
+
+#[test]
+fn what_a_user_adds_survives_and_a_damaged_store_mends() {
+    let home = tempfile::tempdir().unwrap();
+    let run = || {
+        let ran = Ran::of(sightline(home.path()).args(import_arguments()));
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    };
+    run();
+    let package = home.path().join("models/shapes");
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(package.join("manifest.json")).unwrap()).unwrap();
+    let model =
+        manifest["artefacts"].as_array().unwrap().iter().find(|one| one["path"] == "model/shapes.onnx");
+    let blob = home.path().join("models/.sightline/blobs").join(model.unwrap()["sha256"].as_str().unwrap());
+    let whole = fs::read(&blob).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    fs::write(&blob, damaged).unwrap();
+    fs::write(package.join("model/mine.engine"), "built since").unwrap();
+    run();
+    assert!(fs::read(package.join("model/shapes.onnx")).unwrap() == whole);
+    let cleaned = Ran::of(sightline(home.path()).arg("clean"));
+    assert_eq!(cleaned.code, Some(0), "{}", cleaned.stderr);
+    run();
+    assert_eq!(fs::read_to_string(package.join("model/mine.engine")).unwrap(), "built since");
+
+    let model = package.join("model/shapes.onnx");
+    let mut changed = whole;
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    fs::remove_file(&model).unwrap();
+    fs::write(&model, changed).unwrap();
+    let verified = Ran::of(sightline(home.path()).args(["verify", "models/shapes", "--limit", "1"]));
+    assert_eq!(verified.code, Some(40), "{}", verified.stdout);
+    assert!(verified.stdout.contains("differ from the manifest"), "{}", verified.stdout);
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub(super) fn trtexec(data: &ReportData, model: &str) -> [String; 3] {
     };
     [
         format!(
-            "trtexec --onnx={model} \\\n  --saveEngine={engine} \\\n  --minShapes={} \\\n  --optShapes={} \\\n  --maxShapes={} \\\n  \
+            "mkdir -p benchmarks/engines\ntrtexec --onnx={model} \\\n  --saveEngine={engine} \\\n  --minShapes={} \\\n  --optShapes={} \\\n  --maxShapes={} \\\n  \
              --fp16 --memPoolSize=workspace:32768M \\\n  \
              --timingCacheFile=benchmarks/engines/timing.cache --skipInference",
             shape(1),

@@ -57,7 +57,7 @@ pub(crate) fn acquire(
         other => run.tell(Event::Download(&other)),
     });
     let acquired = match acquired {
-        Err(_) if run.mode() == Mode::Plan && source.is_remote() => {
+        Err(hub::Error::Offline { .. }) if run.mode() == Mode::Plan && source.is_remote() => {
             let because = Some("not in the cache".to_owned());
             run.tell(Event::Planned { step: ACQUIRE.name, reuse: false, because });
             return Err(Error::Planned { step: ACQUIRE.name });

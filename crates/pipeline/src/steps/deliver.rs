@@ -9,7 +9,7 @@ use detect::{Detector, Thresholds, draw, encode_jpeg};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::images::{Annotations, ImageSet, file_stem};
+use crate::images::{Annotations, ImageSet, file_stems};
 use crate::network::Network;
 use crate::place::{PackageFile, keep};
 use crate::run::StepContext;
@@ -63,12 +63,12 @@ fn samples(
     let thresholds = Thresholds::for_head(&delivery.detector.head);
     let mut samples = Vec::new();
     let images = &delivery.images.images;
-    for (done, file) in images.iter().enumerate() {
+    let stems = file_stems(images.iter().map(|file| file.name.as_str()));
+    for (done, (file, stem)) in images.iter().zip(&stems).enumerate() {
         context.progress("samples", done as u64, images.len() as u64);
         let image = file.decode()?;
         let found = network.detect(std::slice::from_ref(&image), &thresholds)?.pop().unwrap_or_default();
         let drawn = draw(&image, &found, &delivery.detector.labels);
-        let stem = file_stem(&file.name);
         let path = format!("{}/{stem}.jpg", paths::SAMPLES);
         tree.add(&path, encode_jpeg(&drawn, JPEG_QUALITY)?)?;
         let objects = delivery.annotations.and_then(|annotations| annotations.object_count(&file.name));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use detect::dataset::CategoryMap;
+use detect::dataset::{CategoryMap, Matching};
 use detect::metrics::{self, evaluate as coco_scores};
 use detect::{Detections, Detector, Thresholds};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub struct Evaluation {
     pub annotations: String,
     /// SHA-256 of the annotation file.
     pub sha256: Digest,
+    /// Categories that were paired with a class of another name, because all others agree in order.
+    pub renamed: Vec<String>,
     /// The scores.
     #[serde(flatten)]
     pub scores: metrics::Evaluation,
@@ -51,6 +53,22 @@ pub(crate) fn evaluate(
         backend: backend.to_owned(),
         annotations: annotations.name.clone(),
         sha256: annotations.sha256.clone(),
+        renamed: renamed(&categories, detector, annotations),
         scores,
     })
+}
+
+/// Categories whose class has another name: `category` for `class`.
+fn renamed(categories: &CategoryMap, detector: &Detector, annotations: &Annotations) -> Vec<String> {
+    if categories.matching != Matching::ByOrder {
+        return Vec::new();
+    }
+    let name_of = |id| {
+        annotations.dataset.categories.iter().find(|category| category.id == id).map(|c| c.name.as_str())
+    };
+    let pairs = categories.iter().filter_map(|(label, category)| {
+        let (class, category) = (detector.labels.display(label), name_of(category)?);
+        (!class.eq_ignore_ascii_case(category)).then(|| format!("`{category}` for `{class}`"))
+    });
+    pairs.collect()
 }

@@ -110,8 +110,18 @@ pub(crate) fn export(
 
 /// Makes a graph: the source-exact one, or the one that is delivered.
 pub(crate) fn make(acquired: &Acquired, options: &ExportOptions, exact: bool) -> Result<Made, Error> {
+    let refused = |option: &str, reason: &str| Err(Error::Options(format!("`{option}` {reason}")));
     match acquired.onnx() {
+        Some(_) if options.opset.is_some() => {
+            refused("--opset", "is for checkpoints; this source is an ONNX file")
+        }
         Some(file) => import_onnx(acquired, file, options, exact),
+        None if options.head.is_some() => {
+            refused("--head", "describes an ONNX file; this source is a checkpoint")
+        }
+        None if options.normalize.is_some() => {
+            refused("--normalize", "describes an ONNX file; this source is a checkpoint")
+        }
         None => export_checkpoint(acquired, options, exact),
     }
 }
@@ -142,6 +152,7 @@ fn import_onnx(acquired: &Acquired, file: &str, options: &ExportOptions, exact: 
         map_file(place).map_err(|error| crate::error::chain(&error))
     })?;
     model.check()?;
+    options.require_open(&model)?;
     let detector = models::import_onnx(&model, &MappedFiles::new(acquired.places()), &options.for_onnx()?)?;
     if !exact {
         model.metadata.insert(Detector::METADATA_KEY.into(), detector.to_json());
@@ -187,6 +198,18 @@ impl ExportOptions {
             // Ultralytics' way: grey 114, the image in the middle.
             Some("letterbox") => Ok(Some(Resize::Letterbox { fill: 114, centred: true, upscale: true })),
             Some(other) => Err(Error::Options(format!("`--resize {other}` is none of stretch, letterbox"))),
+        }
+    }
+
+    /// Refuses options that would overrule what a graph of our own says about itself.
+    pub(crate) fn require_open(&self, model: &graph::Model) -> Result<(), Error> {
+        let overruled =
+            [("--head", &self.head), ("--resize", &self.resize), ("--normalize", &self.normalize)];
+        match overruled.into_iter().find(|(_, value)| value.is_some()) {
+            Some((option, _)) if model.metadata.contains_key(Detector::METADATA_KEY) => {
+                Err(Error::Options(format!("`{option}` contradicts the description that the graph carries")))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -174,7 +174,7 @@ pub(super) fn system(data: &ReportData) -> Section {
         table.row(["Driver".into(), gpu.driver.as_deref().unwrap_or("unknown").into()]);
     }
     for name in ["CUDA", "TensorRT", "DeepStream"] {
-        let version = machine.software.get(name).map_or("not found on this machine", String::as_str);
+        let version = machine.software.get(name).map_or("not used in this run", String::as_str);
         table.row([name.into(), version.into()]);
     }
     table.row(["Operating system".into(), machine.os.as_str().into()]);
