@@ -57,7 +57,7 @@ pub(super) fn explanation(
     if *preference == VariantPreference::Fp32First {
         if chosen == Variant::Fp32 && others().next().is_some() {
             lines.push(
-                "fp32 is preferred: fp16 and INT8 are made from it here and checked against it".to_owned(),
+                "fp32 is preferred: other precisions are made from it and checked against it".to_owned(),
             );
         }
         if unusable > 0 {

@@ -81,6 +81,9 @@ pub(crate) struct Made {
     pub(crate) origin: Origin,
 }
 
+/// What our own exports name as their producer.
+const PRODUCER: &str = "sightline";
+
 /// Makes and keeps both graphs.
 pub(crate) fn export(
     acquired: &Acquired,
@@ -154,11 +157,24 @@ fn import_onnx(acquired: &Acquired, file: &str, options: &ExportOptions, exact: 
     model.check()?;
     options.require_open(&model)?;
     let detector = models::import_onnx(&model, &MappedFiles::new(acquired.places()), &options.for_onnx()?)?;
+    if let Some((width, height)) = options.size
+        && (detector.input.width, detector.input.height) != (width, height)
+    {
+        let (own_width, own_height) = (detector.input.width, detector.input.height);
+        let reason = format!("`--size {width}x{height}`: the input of `{file}` is {own_width}x{own_height}");
+        return Err(Error::Options(reason));
+    }
+    let mut warnings = Vec::new();
+    if model.producer_name == PRODUCER {
+        warnings.push(format!(
+            "`{file}` was made by this program and is taken as it is; `--variant FILE.safetensors` exports a checkpoint beside it"
+        ));
+    }
     if !exact {
         model.metadata.insert(Detector::METADATA_KEY.into(), detector.to_json());
     }
     let origin = Origin::Onnx { file: file.to_owned(), producer: model.producer_name.clone() };
-    Ok(Made { model, detector, ignored: Vec::new(), warnings: Vec::new(), origin })
+    Ok(Made { model, detector, ignored: Vec::new(), warnings, origin })
 }
 
 /// The number format of most of the weights, read from them and not from a name.

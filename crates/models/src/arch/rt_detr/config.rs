@@ -68,7 +68,7 @@ struct Raw {
     encoder_layers: usize,
     encoder_ffn_dim: usize,
     encoder_attention_heads: usize,
-    encode_proj_layers: Vec<usize>,
+    encode_proj_layers: Vec<i64>,
     positional_encoding_temperature: f64,
     encoder_activation_function: String,
     activation_function: String,
@@ -145,6 +145,7 @@ impl RtDetrConfig {
         }
         let raw: Raw = Config::parse(&object)?;
         raw.check()?;
+        let encode_proj_layers = raw.projected_levels().unwrap_or_default();
         let function = |key: &str, name: &str| {
             Activation::by_name(name)
                 .map_err(|expected| Error::unsupported(CONFIG, key, format!("`{name}`"), expected))
@@ -173,7 +174,7 @@ impl RtDetrConfig {
             encoder_layers: raw.encoder_layers,
             encoder_ffn_dim: raw.encoder_ffn_dim,
             encoder_attention_heads: raw.encoder_attention_heads,
-            encode_proj_layers: raw.encode_proj_layers,
+            encode_proj_layers,
             temperature: raw.positional_encoding_temperature,
             normalize_before: raw.normalize_before,
             hidden_channels: (raw.encoder_hidden_dim as f64 * raw.hidden_expansion) as usize,
@@ -209,6 +210,17 @@ impl RtDetrConfig {
 }
 
 impl Raw {
+    /// The levels that the encoder's transformer sees, counted from the end where negative; `None` for one that is not
+    /// there.
+    fn projected_levels(&self) -> Option<Vec<usize>> {
+        let levels = i64::try_from(self.encoder_in_channels.len()).ok()?;
+        let level = |level: &i64| {
+            let counted = if *level < 0 { level.checked_add(levels)? } else { *level };
+            usize::try_from(counted).ok().filter(|_| counted < levels)
+        };
+        self.encode_proj_layers.iter().map(level).collect()
+    }
+
     fn check(&self) -> Result<(), Error> {
         let limits = Limits::of("");
         for (key, width) in [
@@ -246,8 +258,7 @@ impl Raw {
         for points in points {
             limits.within("decoder_n_points", *points, 1, 256)?;
         }
-        if self.encode_proj_layers.len() > self.encoder_in_channels.len()
-            || self.encode_proj_layers.iter().any(|level| *level >= self.encoder_in_channels.len())
+        if self.encode_proj_layers.len() > self.encoder_in_channels.len() || self.projected_levels().is_none()
         {
             let value = format!("{:?}", self.encode_proj_layers);
             return Err(refuse("encode_proj_layers", value, "levels of `encoder_in_channels`"));

@@ -14,7 +14,7 @@ use crate::layers::{
 use crate::weights::Weights;
 
 /// The inverse sigmoid of the smallest number that the reference lets through, 1e-5.
-const LARGEST_LOGIT: f32 = 11.512_915;
+const LARGEST_LOGIT: f32 = 11.512_925;
 /// Smallest number that the reference takes the inverse sigmoid of.
 const EPSILON: f32 = 1e-5;
 /// Logit of an anchor that does not count: its sigmoid is 1, as that of the reference's largest float, and it stays
