@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     /// The larger of the two batches
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     max_batch: u32,
     /// Runs before counting
     #[arg(long, value_name = "N", default_value_t = 2)]

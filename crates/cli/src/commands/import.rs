@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", default_value = "embedded")]
     backend: String,
     /// The larger of the two batches that are verified and measured
-    #[arg(long, value_name = "N", help_heading = "Measurement", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", help_heading = "Measurement", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     max_batch: u32,
     /// Most seconds of counting for each batch
     #[arg(long, value_name = "SECONDS", help_heading = "Measurement", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]

@@ -107,7 +107,7 @@ fn what_is_null_is_not_measured_here() {
 
     let plain = rendered(&data::plain());
     assert!(section(markdown(&plain), 5).contains("trtexec --onnx=model/shapes-rtdetr.onnx --shapes="));
-    assert!(section(markdown(&plain), 8).contains("DeepStream, run:"));
+    assert!(section(markdown(&plain), 8).contains("deepstream-app -c "));
     for tree in [&plain, &rendered(&data::complete())] {
         assert!(!markdown(tree).contains("(fill"));
         assert!(!markdown(tree).contains("NaN"));
