@@ -120,11 +120,15 @@ impl Error {
     /// The program's exit code for this error, by the documented table.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Options(_) | Self::NotAPackage { .. } | Self::Detect(_) => 2,
-            Self::Deploy(deploy::Error::Name { .. } | deploy::Error::UnknownTarget { .. }) => 2,
+            Self::Options(_)
+            | Self::NotAPackage { .. }
+            | Self::Detect(_)
+            | Self::Deploy(deploy::Error::Name { .. } | deploy::Error::UnknownTarget { .. }) => 2,
             Self::Io { source, .. } => of_io(source.kind()),
-            Self::Deploy(deploy::Error::Json { .. } | deploy::Error::Schema { .. }) => 11,
-            Self::NotAModel { .. } | Self::UnknownKind { .. } | Self::InFile { .. } => 11,
+            Self::NotAModel { .. }
+            | Self::UnknownKind { .. }
+            | Self::InFile { .. }
+            | Self::Deploy(deploy::Error::Json { .. } | deploy::Error::Schema { .. }) => 11,
             Self::NoExactGraph { .. } => 10,
             Self::Hub(error) => error.exit_code(),
             Self::Models(error) => of_kind(error.kind()),
