@@ -8,7 +8,7 @@ use pipeline::deploy::PackageName;
 use pipeline::{Mode, Run, Store};
 use serde::Serialize;
 
-use super::shared::{ExportArgs, hub_config};
+use super::shared::{ExportArgs, hub_config, source};
 use crate::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -40,8 +40,7 @@ struct Summary(pipeline::ExportedFile);
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let hub = hub_config()?;
-    let source =
-        pipeline::hub::Source::resolve(&args.source, &hub.endpoint).map_err(pipeline::Error::from)?;
+    let source = source(&args.source, &hub, output)?;
     let name = match args.name {
         Some(name) => name,
         None => source.name().parse().map_err(pipeline::Error::from)?,

@@ -11,7 +11,7 @@ use pipeline::deploy::{Manifest, Measurements, PackageName, Verdict};
 use pipeline::{Bounds, Error, Event, Imported, Load, Mode, Request, Run, Store};
 use serde::Serialize;
 
-use super::shared::{ExportArgs, hub_config};
+use super::shared::{ExportArgs, hub_config, source};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{Failure, exit_code};
@@ -72,7 +72,7 @@ struct Summary {
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let hub = hub_config()?;
-    let (dry_run, request) = (args.dry_run, request(args, &hub)?);
+    let (dry_run, request) = (args.dry_run, request(args, &hub, output)?);
     let progress = Progress::new(output);
     let report = |event: Event<'_>| progress.show(&event);
     let name = pipeline::package_name(&request)?;
@@ -131,10 +131,10 @@ impl fmt::Display for Plan {
     }
 }
 
-fn request(args: Args, hub: &pipeline::hub::Config) -> Result<Request, Error> {
+fn request(args: Args, hub: &pipeline::hub::Config, output: &Output) -> Result<Request, Error> {
     let command_line = command_line(std::env::args_os().skip(1));
     Ok(Request {
-        source: pipeline::hub::Source::resolve(&args.source, &hub.endpoint)?,
+        source: source(&args.source, hub, output)?,
         variant: args.variant,
         name: args.name,
         out: args.out,

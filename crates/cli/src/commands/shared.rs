@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
+use pipeline::hub::Source;
 use pipeline::models::HeadKind;
 use pipeline::{Error, ExportOptions, Subject};
 
 use crate::args::Size;
 use crate::env;
+use crate::output::Output;
 
 /// How a source becomes a graph.
 #[derive(Debug, clap::Args)]
@@ -65,6 +67,17 @@ impl DescribeArgs {
 /// Opens a MODEL.
 pub(crate) fn open(model: &Path, describe: &DescribeArgs) -> Result<Subject, Error> {
     Subject::open(model, &describe.options()?)
+}
+
+/// The source that was typed. A path that is not there is taken for an id; where it looks like a slip of the pen, that
+/// is said.
+pub(crate) fn source(text: &str, hub: &pipeline::hub::Config, output: &Output) -> Result<Source, Error> {
+    let source = Source::resolve(text, &hub.endpoint)?;
+    let parent = Path::new(text).parent().filter(|parent| !parent.as_os_str().is_empty());
+    if source.is_remote() && parent.is_some_and(Path::is_dir) {
+        output.warn(&format!("there is no `{text}` here: it is taken for `{source}` of a hub"));
+    }
+    Ok(source)
 }
 
 /// The hub's configuration from the environment.
