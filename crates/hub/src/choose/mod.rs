@@ -78,9 +78,7 @@ pub fn choose(
     if let Some(path) = within {
         if let Some(file) = listing.get(path.as_str()) {
             // One file was named: its folder is the root, or the folder above a graph in `onnx/`.
-            let folder = file.path.folder().unwrap_or_default();
-            let above = folder.strip_suffix("onnx").map_or(folder, |above| above.trim_end_matches('/'));
-            above.clone_into(&mut root);
+            above_onnx(file.path.folder().unwrap_or_default()).clone_into(&mut root);
             preference = VariantPreference::File(file.path.clone());
         } else if entries.iter().any(|entry| entry.path.strip_folder(path.as_str()).is_some()) {
             path.as_str().clone_into(&mut root);
@@ -110,6 +108,14 @@ pub fn choose(
         return Err(missing_variant(source_name, &preference, &graphs, &checkpoints, entries, &root));
     };
     Ok(assemble(entries, &root, &chosen, graphs, checkpoints, &preference))
+}
+
+/// The folder that describes the graphs of a folder: the one above `onnx/`, else itself.
+fn above_onnx(folder: &str) -> &str {
+    match folder.strip_suffix("onnx") {
+        Some(above) if above.is_empty() || above.ends_with('/') => above.trim_end_matches('/'),
+        _ => folder,
+    }
 }
 
 /// The candidate of this path, relative to the root, to the listing, or by file name alone.
@@ -179,7 +185,7 @@ fn assemble(
     if let Kind::Onnx(variant) = chosen.kind {
         log.extend(onnx::explanation(variant, preference, &candidates));
     }
-    let mut companions = companions::companions(entries, &main, root);
+    let mut companions = companions::companions(entries, &main, above_onnx(root));
     companions.retain(|path| !parts.contains(path));
     Choice { main, kind: chosen.kind, parts, companions, candidates, log }
 }

@@ -149,6 +149,11 @@ fn an_address_can_name_a_folder_or_a_file() {
     assert_eq!(within("v2/model_fp16.onnx").unwrap().main.as_str(), "v2/model_fp16.onnx");
     let file = within("v1/onnx/model.onnx").unwrap();
     assert_eq!(file.companions[0].as_str(), "v1/config.json");
+    let graphs = within("v1/onnx").unwrap();
+    assert_eq!(
+        (graphs.main.as_str(), graphs.companions[0].as_str()),
+        ("v1/onnx/model.onnx", "v1/config.json")
+    );
     assert_eq!(within("v3").unwrap_err().exit_code(), 10);
     assert_eq!(within("v1/config.json").unwrap_err().exit_code(), 11);
 }
