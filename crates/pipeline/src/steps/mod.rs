@@ -16,7 +16,7 @@ pub(crate) const ACQUIRE: Step = Step { name: "acquire", version: 1 };
 /// Makes the ONNX graph and the detector's description.
 pub(crate) const EXPORT: Step = Step { name: "export", version: 1 };
 /// Compares the delivered graph with the source-exact one.
-pub(crate) const VERIFY: Step = Step { name: "verify", version: 2 };
+pub(crate) const VERIFY: Step = Step { name: "verify", version: 3 };
 /// Scores the delivered graph on annotated images.
 pub(crate) const EVALUATE: Step = Step { name: "evaluate", version: 1 };
 /// Renders the deployment trees and the samples.
