@@ -189,7 +189,12 @@ impl fmt::Display for Summary {
             input.height,
             self.manifest.detector.labels.len()
         )?;
-        writeln!(f, "checks      {} passed, {} failed", checks.len() - failed.len(), failed.len())?;
+        let passed = checks.iter().filter(|check| check.verdict == Verdict::Pass).count();
+        let not_run = match checks.len() - passed - failed.len() {
+            0 => String::new(),
+            count => format!(", {count} not run (the manifest says why)"),
+        };
+        writeln!(f, "checks      {passed} passed, {} failed{not_run}", failed.len())?;
         for check in failed {
             writeln!(f, "  failed    {} ({}): {:?}", check.name, check.subject, check.value)?;
         }

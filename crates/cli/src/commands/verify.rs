@@ -90,7 +90,7 @@ impl fmt::Display for Certificate {
             };
             writeln!(f, "{verdict:<8}{value:>10}  {bound:<10} {} ({})", check.name, check.subject)?;
         }
-        writeln!(f, "{}", if self.passed { "all checks passed" } else { "a check failed" })
+        writeln!(f, "{}", if self.passed { "no check failed" } else { "a check failed" })
     }
 }
 
