@@ -89,6 +89,14 @@ pub enum Error {
         /// The option that supplies it.
         option: &'static str,
     },
+    /// An option that this source cannot be given.
+    #[error("`{option}` {reason}")]
+    Refused {
+        /// The option.
+        option: &'static str,
+        /// Why not.
+        reason: String,
+    },
     /// A head that is known but cannot be expressed as a `Head`.
     #[error("the head of `{family}` cannot be run here: {reason}")]
     UnsupportedHead {
@@ -171,7 +179,7 @@ pub enum ErrorKind {
     NoLabels,
     /// The export failed (exit code 20).
     ExportFailed,
-    /// An option has to supply what the source does not say (exit code 2).
+    /// An option has to supply what the source does not say, or does not fit it (exit code 2).
     OptionNeeded,
 }
 
@@ -185,7 +193,7 @@ impl Error {
             | Self::PickledWeights { .. } => ErrorKind::Unusable,
             Self::NotADetector { .. } | Self::UnknownArchitecture { .. } => ErrorKind::NotADetector,
             Self::NoLabels { .. } | Self::BadLabels { .. } => ErrorKind::NoLabels,
-            Self::Underivable { .. } => ErrorKind::OptionNeeded,
+            Self::Underivable { .. } | Self::Refused { .. } => ErrorKind::OptionNeeded,
             Self::Unsupported { .. }
             | Self::Weights(_)
             | Self::UnsupportedHead { .. }

@@ -5,7 +5,7 @@
 use detect::{ChannelOrder, Detector, ElementType, ImageInput, Labels, Resize};
 use graph::{Builder, Model};
 
-use crate::arch::{self, Architecture};
+use crate::arch::{self, Architecture, Source};
 use crate::config::{CONFIG, Config, Family, Processor, find_labels, placeholder_warning};
 use crate::weights::Weights;
 use crate::{Checkpoint, Error, Files};
@@ -28,11 +28,43 @@ pub struct ExportOptions {
     pub labels: Option<Labels>,
     /// How an image is made to fit, instead of the processor's way.
     pub resize: Option<Resize>,
+    /// What an open-vocabulary model is to look for; fixed in the graph.
+    pub prompt: Option<Prompt>,
+    /// How deformable attention reads its points.
+    pub deformable: DeformableForm,
+}
+
+/// The text that an open-vocabulary model is frozen with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// The prompts, in the order in which they were given; at least one. What one means depends on the family: a whole
+    /// caption (Grounding DINO), a query (OWL-ViT) or a class (OmDet-Turbo).
+    pub texts: Vec<String>,
+    /// The task, where the family takes one and its own wording is not wanted.
+    pub task: Option<String>,
+}
+
+/// How deformable attention reads its points.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeformableForm {
+    /// `GridSample`: one node a level.
+    #[default]
+    GridSample,
+    /// `GatherND` of the four neighbours and their weights, for runtimes without `GridSample`.
+    Gather,
 }
 
 impl Default for ExportOptions {
     fn default() -> Self {
-        Self { opset: 17, size: None, exact: false, labels: None, resize: None }
+        Self {
+            opset: 17,
+            size: None,
+            exact: false,
+            labels: None,
+            resize: None,
+            prompt: None,
+            deformable: DeformableForm::GridSample,
+        }
     }
 }
 
@@ -57,27 +89,60 @@ pub struct Exported {
 pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Error> {
     let Some(config) = Config::find(files)? else { return Err(without_config(files)) };
     let architecture = arch::find(&config)?;
+    let source = Source { config: &config, files, options };
     let mut warnings = Vec::new();
-    let labels = match &options.labels {
-        Some(labels) => labels.clone(),
-        None => find_labels(files, Some(config.raw()))?,
-    };
-    warnings.extend(placeholder_warning(&labels));
+    let labels = labels(architecture, source, &mut warnings)?;
     let input = image_input(files, architecture, options, &mut warnings)?;
-    let detector = architecture.detector(&config, labels, input)?;
+    let detector = architecture.detector(source, labels, input)?;
     detector.validate()?;
 
     let checkpoint = Checkpoint::read(files)?;
     warnings.extend(class_warning(architecture, &checkpoint, &detector)?);
     let weights = Weights::new(&checkpoint, architecture.renames(), options.exact)?;
     let mut builder = Builder::new(architecture.model_type(), options.opset);
-    architecture.build(&config, &detector, &weights, &mut builder)?;
+    architecture.build(source, &detector, &weights, &mut builder)?;
     // What does not fit in the checkpoint explains more than the first node that it breaks.
     let ignored = weights.finish()?;
     let mut model = builder.finish("sightline", env!("CARGO_PKG_VERSION"))?;
     model.metadata.insert(Detector::METADATA_KEY.into(), detector.to_json());
     model.metadata.insert(LABELS_KEY.into(), detector.labels.to_lines());
     Ok(Exported { model, detector, ignored, warnings })
+}
+
+/// The class names: those of the prompt for an open vocabulary, else the caller's or the source's.
+fn labels(
+    architecture: &dyn Architecture,
+    source: Source<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Labels, Error> {
+    let options = source.options;
+    let refuse = |option, reason: &str| Err(Error::Refused { option, reason: reason.to_owned() });
+    let none = Prompt::default();
+    if let Some(prompted) = architecture.prompted_labels(options.prompt.as_ref().unwrap_or(&none)) {
+        if options.prompt.is_none() {
+            return Err(Error::Underivable {
+                what: "what to look for",
+                reason: format!("`{}` finds what a text describes", architecture.model_type()),
+                option: "--prompt TEXT",
+            });
+        }
+        if options.labels.is_some() {
+            return refuse("--labels", "contradicts `--prompt`, whose phrases are the classes");
+        }
+        let labels = prompted?;
+        let names = labels.to_lines().lines().collect::<Vec<_>>().join(", ");
+        warnings.push(format!("the classes are fixed now: {names}"));
+        return Ok(labels);
+    }
+    if options.prompt.is_some() {
+        return refuse("--prompt", "is for open-vocabulary models; the classes of this one are trained in");
+    }
+    let labels = match &options.labels {
+        Some(labels) => labels.clone(),
+        None => find_labels(source.files, Some(source.config.raw()))?,
+    };
+    warnings.extend(placeholder_warning(&labels));
+    Ok(labels)
 }
 
 /// Why there is nothing to export: the weights may say more than the absence of a configuration.

@@ -17,6 +17,6 @@ mod weights;
 pub use arch::architectures;
 pub use checkpoint::{Checkpoint, CheckpointFacts, TensorFacts, checkpoint_facts};
 pub use error::{Error, ErrorKind, Mismatch};
-pub use export::{ExportOptions, Exported, export};
+pub use export::{DeformableForm, ExportOptions, Exported, Prompt, export};
 pub use files::{Files, MemoryFiles};
 pub use onnx_import::{HeadKind, ImportOptions, Normalization, import_onnx};

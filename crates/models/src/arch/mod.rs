@@ -10,7 +10,18 @@ use graph::Builder;
 
 use crate::config::Config;
 use crate::weights::{Rename, Weights};
-use crate::{Checkpoint, Error};
+use crate::{Checkpoint, Error, ExportOptions, Files, Prompt};
+
+/// What an architecture is built from besides its tensors.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// `config.json`.
+    pub(crate) config: &'a Config,
+    /// All files: the tokenizer of a model that reads text.
+    pub(crate) files: &'a dyn Files,
+    /// What the caller wants.
+    pub(crate) options: &'a ExportOptions,
+}
 
 /// A family of detectors.
 pub(crate) trait Architecture: Sync {
@@ -20,11 +31,22 @@ pub(crate) trait Architecture: Sync {
     /// How names on disk become the names that `build` uses.
     fn renames(&self) -> &'static [Rename];
 
-    /// What the graph does not say. `checkpoint` is there for the sizes of tensors only.
-    fn detector(&self, config: &Config, labels: Labels, input: ImageInput) -> Result<Detector, Error>;
+    /// The classes that a prompt asks for; `None` for a family whose classes are trained in.
+    fn prompted_labels(&self, _prompt: &Prompt) -> Option<Result<Labels, Error>> {
+        None
+    }
+
+    /// What the graph does not say.
+    fn detector(&self, source: Source<'_>, labels: Labels, input: ImageInput) -> Result<Detector, Error>;
 
     /// The graph, from the detector's input to its outputs.
-    fn build(&self, config: &Config, detector: &Detector, w: &Weights, b: &mut Builder) -> Result<(), Error>;
+    fn build(
+        &self,
+        source: Source<'_>,
+        detector: &Detector,
+        w: &Weights,
+        b: &mut Builder,
+    ) -> Result<(), Error>;
 
     /// The number of classes that the head has room for; `None` when the checkpoint does not say.
     fn classes(&self, checkpoint: &Checkpoint) -> Option<usize>;

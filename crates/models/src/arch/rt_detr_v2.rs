@@ -6,8 +6,7 @@
 use detect::{Detector, ImageInput, Labels};
 use graph::Builder;
 
-use super::{Architecture, rt_detr};
-use crate::config::Config;
+use super::{Architecture, Source, rt_detr};
 use crate::weights::{Rename, Weights};
 use crate::{Checkpoint, Error};
 
@@ -22,12 +21,18 @@ impl Architecture for RtDetrV2 {
         rt_detr::RENAMES
     }
 
-    fn detector(&self, config: &Config, labels: Labels, input: ImageInput) -> Result<Detector, Error> {
-        rt_detr::detector(self.model_type(), config, labels, input)
+    fn detector(&self, source: Source<'_>, labels: Labels, input: ImageInput) -> Result<Detector, Error> {
+        rt_detr::detector(self.model_type(), source.config, labels, input)
     }
 
-    fn build(&self, config: &Config, detector: &Detector, w: &Weights, b: &mut Builder) -> Result<(), Error> {
-        rt_detr::build(rt_detr::Generation::Second, config, detector, w, b)
+    fn build(
+        &self,
+        source: Source<'_>,
+        detector: &Detector,
+        w: &Weights,
+        b: &mut Builder,
+    ) -> Result<(), Error> {
+        rt_detr::build(rt_detr::Generation::Second, source.config, detector, w, b)
     }
 
     fn classes(&self, checkpoint: &Checkpoint) -> Option<usize> {

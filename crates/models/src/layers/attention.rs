@@ -1,4 +1,4 @@
-//! Multi-head self-attention with the position added to queries and keys, not to values.
+//! Multi-head attention.
 
 use graph::{Builder, Value};
 
@@ -14,7 +14,18 @@ pub(crate) struct Attention<'a> {
     pub(crate) names: [&'a str; 4],
 }
 
-/// Attention of `x` `[batch, tokens, width]` to itself; `position` is added to what queries and keys are made of.
+/// What an attention is made from, `[batch, tokens, width]` each.
+#[derive(Clone, Copy)]
+pub(crate) struct Attended<'a> {
+    pub(crate) queries: &'a Value,
+    pub(crate) keys: &'a Value,
+    pub(crate) values: &'a Value,
+    /// Added to the scores `[batch, heads, queries, keys]`, broadcast: 0 where a key counts, very small where not.
+    pub(crate) bias: Option<&'a Value>,
+}
+
+/// Attention of `x` `[batch, tokens, width]` to itself; `position` is added to what queries and keys are made of, not to
+/// the values.
 pub(crate) fn self_attention(
     b: &mut Builder,
     w: &Weights,
@@ -23,31 +34,64 @@ pub(crate) fn self_attention(
     position: Option<&Value>,
     spec: Attention<'_>,
 ) -> Value {
+    let placed = position.map(|position| b.scoped(name, |b| b.add(x, position)));
+    let placed = placed.as_ref().unwrap_or(x);
+    attention(b, w, name, Attended { queries: placed, keys: placed, values: x, bias: None }, spec)
+}
+
+/// Attention with four projections, as wide as the queries.
+pub(crate) fn attention(
+    b: &mut Builder,
+    w: &Weights,
+    name: &str,
+    of: Attended<'_>,
+    spec: Attention<'_>,
+) -> Value {
     w.scope(b, name, |b, w| {
-        let width = x.size(-1);
-        let head = width / spec.heads.max(1);
-        let factor = (head as f64).powf(-0.5) as f32;
+        let width = of.queries.size(-1);
         let [q_proj, k_proj, v_proj, out_proj] = spec.names;
-        let placed = position.map(|position| b.add(x, position));
-        let placed = placed.as_ref().unwrap_or(x);
-        let scale = (!w.exact()).then(|| RowScale::all(factor));
-        let q = scaled_linear(b, w, q_proj, placed, width, scale);
-        let k = linear(b, w, k_proj, placed, width);
-        let v = linear(b, w, v_proj, x, width);
-        let split = [0, 0, spec.heads as i64, head as i64];
-        let [q, k, v] = [q, k, v].map(|value| b.reshape(&value, &split));
-        let q = b.transpose(&q, &[0, 2, 1, 3]);
-        let k = b.transpose(&k, &[0, 2, 3, 1]);
-        let v = b.transpose(&v, &[0, 2, 1, 3]);
-        let mut scores = b.matmul(&q, &k);
-        if w.exact() {
-            let factor = b.scalar(factor);
-            scores = b.mul(&scores, &factor);
-        }
-        let shares = b.softmax(&scores, -1);
-        let mixed = b.matmul(&shares, &v);
-        let mixed = b.transpose(&mixed, &[0, 2, 1, 3]);
-        let mixed = b.reshape(&mixed, &[0, 0, width as i64]);
+        let scale = (!w.exact()).then(|| RowScale::all(head_factor(width, spec.heads)));
+        let q = scaled_linear(b, w, q_proj, of.queries, width, scale);
+        let k = linear(b, w, k_proj, of.keys, width);
+        let v = linear(b, w, v_proj, of.values, width);
+        let scaled = !w.exact();
+        let mixed = attend(b, [&q, &k, &v], of.bias, spec.heads, scaled);
         linear(b, w, out_proj, &mixed, width)
     })
+}
+
+/// What scores are multiplied by: the inverse square root of the width of a head.
+pub(crate) fn head_factor(width: usize, heads: usize) -> f32 {
+    ((width / heads.max(1)) as f64).powf(-0.5) as f32
+}
+
+/// `softmax(q kᵀ / √d + bias) v` by heads, from projected queries, keys and values `[batch, tokens, width]`; values may
+/// be of another width, which is the result's. With `scaled` the factor is in the queries already.
+pub(crate) fn attend(
+    b: &mut Builder,
+    [q, k, v]: [&Value; 3],
+    bias: Option<&Value>,
+    heads: usize,
+    scaled: bool,
+) -> Value {
+    let factor = head_factor(q.size(-1), heads);
+    let [q, k, v] = [q, k, v].map(|value| {
+        let head = value.size(-1) / heads.max(1);
+        b.reshape(value, &[0, 0, heads as i64, head as i64])
+    });
+    let q = b.transpose(&q, &[0, 2, 1, 3]);
+    let k = b.transpose(&k, &[0, 2, 3, 1]);
+    let v = b.transpose(&v, &[0, 2, 1, 3]);
+    let mut scores = b.matmul(&q, &k);
+    if !scaled {
+        let factor = b.scalar(factor);
+        scores = b.mul(&scores, &factor);
+    }
+    if let Some(bias) = bias {
+        scores = b.add(&scores, bias);
+    }
+    let shares = b.softmax(&scores, -1);
+    let mixed = b.matmul(&shares, &v);
+    let mixed = b.transpose(&mixed, &[0, 2, 1, 3]);
+    b.flatten_from(&mixed, 2)
 }

@@ -21,9 +21,34 @@ pub(crate) struct ConvNorm<'a> {
     pub(crate) kernel: usize,
     pub(crate) stride: usize,
     pub(crate) padding: usize,
+    /// Distance between the kernel's elements.
+    pub(crate) dilation: usize,
+    /// Groups of channels that do not mix.
+    pub(crate) groups: usize,
     /// The normalization's ε.
     pub(crate) epsilon: f32,
     pub(crate) activation: Activation,
+}
+
+impl ConvNorm<'_> {
+    /// A kernel that keeps the size of the map (before the stride), `conv` and `norm` by name, no activation.
+    pub(crate) fn new(out: usize, kernel: usize, stride: usize) -> Self {
+        Self {
+            names: ["conv", "norm"],
+            out,
+            kernel,
+            stride,
+            padding: kernel / 2,
+            dilation: 1,
+            groups: 1,
+            epsilon: 1e-5,
+            activation: Activation::Identity,
+        }
+    }
+
+    fn moves(&self) -> Conv {
+        Conv { dilation: [self.dilation; 2], groups: self.groups, ..Conv::new(self.stride, self.padding) }
+    }
 }
 
 /// Fixed statistics and affine parameters of a batch normalization.
@@ -54,13 +79,31 @@ impl Norm {
     }
 }
 
+/// A square convolution that no normalization follows, with a bias where `biased`.
+pub(crate) fn conv2d(
+    b: &mut Builder,
+    w: &Weights,
+    name: &str,
+    x: &Value,
+    [out, kernel]: [usize; 2],
+    moves: Conv,
+    biased: bool,
+) -> Value {
+    w.scope(b, name, |b, w| {
+        let shape = [out, x.size(1) / moves.groups.max(1), kernel, kernel];
+        let weight = w.constant(b, "weight", &shape, widened);
+        let bias = biased.then(|| w.constant(b, "bias", &[out], widened));
+        b.conv(x, &weight, bias.as_ref(), moves)
+    })
+}
+
 /// Convolution, batch normalization, activation; the names are those of `spec` below `w`.
 pub(crate) fn conv_norm(b: &mut Builder, w: &Weights, x: &Value, spec: ConvNorm<'_>) -> Value {
     let [conv, norm] = spec.names;
-    let shape = [spec.out, x.size(1), spec.kernel, spec.kernel];
+    let shape = [spec.out, x.size(1) / spec.groups.max(1), spec.kernel, spec.kernel];
     let kernel = w.child(conv).tensor("weight", &shape);
     let statistics = Norm::of(w, norm, spec.out, spec.epsilon);
-    let moves = Conv::new(spec.stride, spec.padding);
+    let moves = spec.moves();
     let name = w.child(conv).full("weight");
     let y = if w.exact() {
         let weight = b.weight(&name, widened(kernel));
@@ -83,15 +126,7 @@ pub(crate) fn rep_vgg(
     epsilon: f32,
     activation: Activation,
 ) -> Value {
-    let spec = |kernel, padding| ConvNorm {
-        names: ["conv", "norm"],
-        out: channels,
-        kernel,
-        stride: 1,
-        padding,
-        epsilon,
-        activation: Activation::Identity,
-    };
+    let spec = |kernel, padding| ConvNorm { padding, epsilon, ..ConvNorm::new(channels, kernel, 1) };
     let y = if w.exact() {
         let large = w.scope(b, "conv1", |b, w| conv_norm(b, w, x, spec(3, 1)));
         let small = w.scope(b, "conv2", |b, w| conv_norm(b, w, x, spec(1, 0)));

@@ -13,6 +13,15 @@ pub(crate) fn linear(b: &mut Builder, w: &Weights, name: &str, x: &Value, out: u
     scaled_linear(b, w, name, x, out, None)
 }
 
+/// `x · weightᵀ` over the last dimension: a linear layer that was trained without a bias.
+#[expect(dead_code, reason = "the families that follow use it")]
+pub(crate) fn unbiased_linear(b: &mut Builder, w: &Weights, name: &str, x: &Value, out: usize) -> Value {
+    w.scope(b, name, |b, w| {
+        let weight = w.constant(b, "weight", &[out, x.size(-1)], |weight| transposed(weight, None));
+        b.matmul(x, &weight)
+    })
+}
+
 /// As [`linear`], the result multiplied by a constant that is folded into weight and bias.
 pub(super) fn scaled_linear(
     b: &mut Builder,

@@ -14,7 +14,11 @@ mod sine;
 mod stored;
 
 pub(crate) use activation::Activation;
+#[expect(unused_imports, reason = "the families that follow use them")]
+pub(crate) use attention::{Attended, attend, attention};
 pub(crate) use attention::{Attention, self_attention};
+#[expect(unused_imports, reason = "the families that follow use it")]
+pub(crate) use conv::conv2d;
 pub(crate) use conv::{ConvNorm, conv_norm, rep_vgg};
 pub(crate) use deformable::{Deformable, Reference, Sampling, deformable_attention};
 pub(crate) use linear::{layer_norm, linear, mlp};

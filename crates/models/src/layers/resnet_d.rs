@@ -207,12 +207,9 @@ impl ResNetD {
 fn layer(out: usize, kernel: usize) -> ConvNorm<'static> {
     ConvNorm {
         names: ["convolution", "normalization"],
-        out,
-        kernel,
-        stride: 1,
-        padding: kernel / 2,
         epsilon: EPSILON,
         activation: Activation::Relu,
+        ..ConvNorm::new(out, kernel, 1)
     }
 }
 

@@ -11,7 +11,7 @@ use rten_tensor::{AsView, NdTensor, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
-use crate::sources::{fixture, in_memory, trained};
+use crate::sources::{fixture, fixtures, in_memory, options, trained};
 
 /// Operators that TensorRT, ONNX Runtime and the embedded backend all have.
 const OPERATORS: &[&str] = &[
@@ -86,9 +86,10 @@ fn bytes_of(files: &dyn Files, options: &ExportOptions) -> Vec<u8> {
 
 #[test]
 fn only_operators_that_every_runtime_has_and_only_the_batch_is_open() {
-    for name in ["rt_detr", "rt_detr_odd", "rt_detr_v2", "rt_detr_v2_discrete"] {
+    for name in fixtures() {
         for exact in [false, true] {
-            let exported = export(&fixture(name), &ExportOptions { exact, ..plain() }).unwrap();
+            let folder = fixture(&name);
+            let exported = export(&folder, &ExportOptions { exact, ..options(&folder) }).unwrap();
             let graph = &exported.model.graph;
             let used: BTreeSet<&str> = graph.nodes.iter().map(|node| node.op_type.as_str()).collect();
             let foreign: Vec<&&str> = used.iter().filter(|op| !OPERATORS.contains(op)).collect();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use models::{Error, Files, MemoryFiles};
+use models::{Error, ExportOptions, Files, MemoryFiles, Prompt};
 
 /// A folder, read file by file.
 pub(crate) struct Folder(PathBuf);
@@ -34,6 +34,36 @@ pub(crate) fn fixture(name: &str) -> Folder {
     Folder(here().join("tests/fixtures").join(name))
 }
 
+/// The checkpoints of `tests/fixtures` that a `case.json` describes.
+pub(crate) fn fixtures() -> Vec<String> {
+    let entries = std::fs::read_dir(here().join("tests/fixtures")).unwrap();
+    let folders = entries.map(|entry| entry.unwrap().path()).filter(|path| path.join("case.json").is_file());
+    let mut names: Vec<String> =
+        folders.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+/// The options that a fixture asks for.
+pub(crate) fn options(folder: &Folder) -> ExportOptions {
+    let case = folder.read_if_present("case.json").unwrap().unwrap_or_default();
+    let case: serde_json::Value = serde_json::from_slice(&case).unwrap_or_default();
+    let texts: Vec<String> = case["prompt"]
+        .as_array()
+        .map(|texts| texts.iter().map(|text| text.as_str().unwrap().to_owned()).collect())
+        .unwrap_or_default();
+    let task = case["task"].as_str().map(str::to_owned);
+    let size = case["size"].as_array().map(|size| {
+        let side = |at: usize| size[at].as_u64().unwrap() as u32;
+        (side(0), side(1))
+    });
+    ExportOptions {
+        prompt: (!texts.is_empty()).then_some(Prompt { texts, task }),
+        size,
+        ..ExportOptions::default()
+    }
+}
+
 /// The trained detector that the repository ships.
 pub(crate) fn trained() -> Folder {
     Folder(here().join("../../examples/shapes-rtdetr"))
@@ -41,7 +71,9 @@ pub(crate) fn trained() -> Folder {
 
 /// The same files in memory, to be changed.
 pub(crate) fn in_memory(files: &dyn Files) -> MemoryFiles {
-    let keep = |name: &String| name != "reference.safetensors" && !name.starts_with("val");
+    let keep = |name: &String| {
+        !["reference.safetensors", "case.json"].contains(&name.as_str()) && !name.starts_with("val")
+    };
     files.names().into_iter().filter(keep).fold(MemoryFiles::new(), |memory, name| {
         let content = files.read(&name).unwrap();
         memory.with(name, content)

@@ -8,8 +8,8 @@ use super::encoder::{PROJECTIONS, feed_forward, tokens};
 use crate::Error;
 use crate::config::CONFIG;
 use crate::layers::{
-    Activation, Attention, ConvNorm, Deformable, Reference, Sampling, conv_norm, deferred_floats,
-    deformable_attention, layer_norm, linear, mlp, self_attention,
+    Attention, ConvNorm, Deformable, Reference, Sampling, conv_norm, deferred_floats, deformable_attention,
+    layer_norm, linear, mlp, self_attention,
 };
 use crate::weights::Weights;
 
@@ -67,12 +67,8 @@ fn project(
             let (kernel, stride) = if level < config.decoder_inputs { (1, 1) } else { (3, 2) };
             let spec = ConvNorm {
                 names: ["0", "1"],
-                out: config.d_model,
-                kernel,
-                stride,
-                padding: kernel / 2,
                 epsilon: config.batch_norm_eps,
-                activation: Activation::Identity,
+                ..ConvNorm::new(config.d_model, kernel, stride)
             };
             let source = pyramid.get(level).unwrap_or(last);
             w.scope(b, &format!("decoder_input_proj.{level}"), |b, w| conv_norm(b, w, source, spec))

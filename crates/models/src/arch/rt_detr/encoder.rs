@@ -68,13 +68,9 @@ pub(super) fn build(
 /// Convolution and normalization of the encoder, at its width.
 fn layer(config: &RtDetrConfig, kernel: usize, stride: usize) -> ConvNorm<'static> {
     ConvNorm {
-        names: ["conv", "norm"],
-        out: config.encoder_hidden_dim,
-        kernel,
-        stride,
-        padding: (kernel - 1) / 2,
         epsilon: config.batch_norm_eps,
         activation: config.activation,
+        ..ConvNorm::new(config.encoder_hidden_dim, kernel, stride)
     }
 }
 

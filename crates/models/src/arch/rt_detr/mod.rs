@@ -12,7 +12,7 @@ mod encoder;
 use detect::{Activation, Background, BoxFormat, Detector, Head, ImageInput, Labels, Selection};
 use graph::{Builder, DataType, Dim};
 
-use super::Architecture;
+use super::{Architecture, Source};
 use crate::config::{Config, Limits};
 use crate::weights::{Rename, Weights};
 use crate::{Checkpoint, Error};
@@ -44,12 +44,18 @@ impl Architecture for RtDetr {
         RENAMES
     }
 
-    fn detector(&self, config: &Config, labels: Labels, input: ImageInput) -> Result<Detector, Error> {
-        detector(self.model_type(), config, labels, input)
+    fn detector(&self, source: Source<'_>, labels: Labels, input: ImageInput) -> Result<Detector, Error> {
+        detector(self.model_type(), source.config, labels, input)
     }
 
-    fn build(&self, config: &Config, detector: &Detector, w: &Weights, b: &mut Builder) -> Result<(), Error> {
-        build(Generation::First, config, detector, w, b)
+    fn build(
+        &self,
+        source: Source<'_>,
+        detector: &Detector,
+        w: &Weights,
+        b: &mut Builder,
+    ) -> Result<(), Error> {
+        build(Generation::First, source.config, detector, w, b)
     }
 
     fn classes(&self, checkpoint: &Checkpoint) -> Option<usize> {
