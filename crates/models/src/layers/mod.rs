@@ -11,7 +11,10 @@ mod deformable;
 mod linear;
 mod resnet_d;
 mod sine;
+mod stages;
 mod stored;
+#[expect(dead_code, reason = "the families that follow use it")]
+mod swin;
 
 pub(crate) use activation::Activation;
 #[expect(unused_imports, reason = "the families that follow use them")]
@@ -21,7 +24,10 @@ pub(crate) use attention::{Attention, self_attention};
 pub(crate) use conv::conv2d;
 pub(crate) use conv::{ConvNorm, conv_norm, rep_vgg};
 pub(crate) use deformable::{Deformable, Reference, Sampling, deformable_attention};
-pub(crate) use linear::{layer_norm, linear, mlp};
+pub(crate) use linear::{layer_norm, linear, mlp, unbiased_linear};
 pub(crate) use resnet_d::ResNetD;
 pub(crate) use sine::sine_positions;
+pub(crate) use stages::chosen_stages;
 pub(crate) use stored::deferred_floats;
+#[expect(unused_imports, reason = "the families that follow use it")]
+pub(crate) use swin::{SWIN_RENAMES, Swin, TokenMap};

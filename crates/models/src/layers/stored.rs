@@ -57,6 +57,14 @@ impl RowScale {
     }
 }
 
+/// Tensors one after the other along their first dimension, as one of this shape.
+pub(super) fn joined_rows(mut tensors: Vec<Tensor>, shape: &[usize]) -> Tensor {
+    if tensors.len() == 1 {
+        return tensors.remove(0);
+    }
+    deferred_floats(shape, move || tensors.iter().flat_map(|tensor| floats(tensor).into_owned()).collect())
+}
+
 /// Side of the squares in which a matrix is turned, so that reads and writes both stay in the cache.
 const TILE: usize = 32;
 
