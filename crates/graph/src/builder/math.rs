@@ -126,6 +126,14 @@ impl Builder {
         self.elementwise("Greater", a, b, DataType::Bool)
     }
 
+    /// Whether both hold, broadcast.
+    pub fn and(&mut self, a: &Value, b: &Value) -> Value {
+        if a.dtype != DataType::Bool {
+            return self.mismatch("And", &[a, b]);
+        }
+        self.elementwise("And", a, b, DataType::Bool)
+    }
+
     /// `a` where `condition` holds, else `b`, broadcast.
     pub fn select(&mut self, condition: &Value, a: &Value, b: &Value) -> Value {
         let shape = broadcast(&a.shape, &b.shape).and_then(|shape| broadcast(&shape, &condition.shape));

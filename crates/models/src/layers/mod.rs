@@ -9,6 +9,7 @@ mod attention;
 mod conv;
 mod deformable;
 mod linear;
+mod padding;
 mod resnet_d;
 mod sine;
 mod stages;
@@ -25,7 +26,11 @@ pub(crate) use conv::conv2d;
 pub(crate) use conv::{ConvNorm, conv_norm, rep_vgg};
 pub(crate) use deformable::{Deformable, Reference, Sampling, deformable_attention};
 pub(crate) use linear::{layer_norm, linear, mlp, unbiased_linear};
+#[expect(unused_imports, reason = "the families that follow use them")]
+pub(crate) use padding::{Level, Padding};
 pub(crate) use resnet_d::ResNetD;
+#[expect(unused_imports, reason = "the families that follow use it")]
+pub(crate) use sine::Sine;
 pub(crate) use sine::sine_positions;
 pub(crate) use stages::chosen_stages;
 pub(crate) use stored::deferred_floats;
