@@ -7,6 +7,7 @@
 mod activation;
 mod attention;
 mod conv;
+#[allow(dead_code, reason = "the families that follow use all forms")]
 mod deformable;
 mod linear;
 mod resnet_d;
@@ -21,6 +22,8 @@ pub(crate) use attention::{Attention, self_attention};
 pub(crate) use conv::conv2d;
 pub(crate) use conv::{ConvNorm, conv_norm, rep_vgg};
 pub(crate) use deformable::{Deformable, Reference, Sampling, deformable_attention};
+#[expect(unused_imports, reason = "the families that follow use them")]
+pub(crate) use deformable::{LevelRatios, Memory, bare_deformable_attention};
 pub(crate) use linear::{layer_norm, linear, mlp};
 pub(crate) use resnet_d::ResNetD;
 pub(crate) use sine::sine_positions;
