@@ -9,9 +9,12 @@ mod attention;
 mod conv;
 #[allow(dead_code, reason = "the families that follow use all forms")]
 mod deformable;
+#[allow(dead_code, reason = "the families that follow use it")]
+mod hgnet;
 mod linear;
 mod resnet_d;
 mod sine;
+mod stages;
 mod stored;
 
 pub(crate) use activation::Activation;
@@ -24,7 +27,10 @@ pub(crate) use conv::{ConvNorm, conv_norm, rep_vgg};
 pub(crate) use deformable::{Deformable, Reference, Sampling, deformable_attention};
 #[expect(unused_imports, reason = "the families that follow use them")]
 pub(crate) use deformable::{LevelRatios, Memory, bare_deformable_attention};
+#[expect(unused_imports, reason = "the families that follow use it")]
+pub(crate) use hgnet::HgNetV2;
 pub(crate) use linear::{layer_norm, linear, mlp};
 pub(crate) use resnet_d::ResNetD;
 pub(crate) use sine::sine_positions;
+pub(crate) use stages::chosen_stages;
 pub(crate) use stored::deferred_floats;

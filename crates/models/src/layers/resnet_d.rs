@@ -8,7 +8,7 @@ use graph::{Builder, Value};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::{Activation, ConvNorm, conv_norm};
+use super::{Activation, ConvNorm, chosen_stages, conv_norm};
 use crate::config::{CONFIG, Config};
 use crate::weights::Weights;
 use crate::{Error, config::Limits};
@@ -108,7 +108,8 @@ impl ResNetD {
                 stride: if index > 0 || raw.downsample_in_first_stage { 2 } else { 1 },
             })
             .collect();
-        let outputs = outputs(&raw).ok_or_else(|| {
+        let chosen = chosen_stages(raw.depths.len(), raw.out_indices.as_deref(), raw.out_features.as_deref());
+        let outputs = chosen.ok_or_else(|| {
             let value = format!("{:?} {:?}", raw.out_indices, raw.out_features);
             refuse("out_indices", value, "indices of the stem (0) and the stages, rising")
         })?;
@@ -230,24 +231,4 @@ fn pooled_shortcut(b: &mut Builder, w: &Weights, x: &Value, out: usize) -> Value
     let halved =
         b.scoped("shortcut.0", |b| b.average_pool(x, Pool { kernel: 2, stride: 2, padding: 0, ceil: true }));
     shortcut(b, w, "shortcut.1", &halved, out, 1)
-}
-
-/// The stages that feed the neck: `out_indices`, else `out_features`, else the last.
-fn outputs(raw: &Raw) -> Option<Vec<usize>> {
-    let count = raw.depths.len() + 1;
-    let place = |index: i64| {
-        let index = if index < 0 { index + i64::try_from(count).ok()? } else { index };
-        usize::try_from(index).ok().filter(|index| *index < count)
-    };
-    let by_name = |name: &String| match name.as_str() {
-        "stem" => Some(0),
-        name => name.strip_prefix("stage")?.parse().ok().filter(|index: &usize| (1..count).contains(index)),
-    };
-    let outputs: Vec<usize> = match (&raw.out_indices, &raw.out_features) {
-        (Some(indices), _) => indices.iter().map(|index| place(*index)).collect::<Option<_>>()?,
-        (None, Some(names)) => names.iter().map(by_name).collect::<Option<_>>()?,
-        (None, None) => vec![count - 1],
-    };
-    let rising = outputs.windows(2).all(|pair| pair[0] < pair[1]);
-    (!outputs.is_empty() && rising).then_some(outputs)
 }
