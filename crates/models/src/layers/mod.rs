@@ -7,7 +7,10 @@
 mod activation;
 mod attention;
 mod conv;
+#[allow(dead_code, reason = "the families that follow use all forms")]
 mod deformable;
+#[allow(dead_code, reason = "the families that follow use it")]
+mod hgnet;
 mod linear;
 mod padding;
 mod resnet_d;
@@ -25,6 +28,10 @@ pub(crate) use attention::{Attention, self_attention};
 pub(crate) use conv::conv2d;
 pub(crate) use conv::{ConvNorm, conv_norm, rep_vgg};
 pub(crate) use deformable::{Deformable, Reference, Sampling, deformable_attention};
+#[expect(unused_imports, reason = "the families that follow use them")]
+pub(crate) use deformable::{LevelRatios, Memory, bare_deformable_attention};
+#[expect(unused_imports, reason = "the families that follow use it")]
+pub(crate) use hgnet::HgNetV2;
 pub(crate) use linear::{layer_norm, linear, mlp, unbiased_linear};
 #[expect(unused_imports, reason = "the families that follow use them")]
 pub(crate) use padding::{Level, Padding};
