@@ -6,18 +6,22 @@
 
 mod activation;
 mod attention;
+mod backbone;
 mod conv;
 mod deformable;
 mod linear;
 mod padding;
-mod resnet_d;
+mod resnet;
 mod sine;
 mod stored;
+mod timm_resnet;
 
 pub(crate) use activation::Activation;
 #[expect(unused_imports, reason = "the families that follow use them")]
 pub(crate) use attention::{Attended, attend, attention};
 pub(crate) use attention::{Attention, self_attention};
+#[expect(unused_imports, reason = "the families that follow use it")]
+pub(crate) use backbone::Backbone;
 #[expect(unused_imports, reason = "the families that follow use it")]
 pub(crate) use conv::conv2d;
 pub(crate) use conv::{ConvNorm, conv_norm, rep_vgg};
@@ -25,7 +29,7 @@ pub(crate) use deformable::{Deformable, Reference, Sampling, deformable_attentio
 pub(crate) use linear::{layer_norm, linear, mlp};
 #[expect(unused_imports, reason = "the families that follow use them")]
 pub(crate) use padding::{Level, Padding};
-pub(crate) use resnet_d::ResNetD;
+pub(crate) use resnet::{ResNet, ResNetKind};
 #[expect(unused_imports, reason = "the families that follow use it")]
 pub(crate) use sine::Sine;
 pub(crate) use sine::sine_positions;
