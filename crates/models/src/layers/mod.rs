@@ -8,6 +8,7 @@ mod activation;
 mod attention;
 mod conv;
 mod deformable;
+mod fold;
 mod linear;
 mod resnet_d;
 mod sine;
