@@ -9,6 +9,7 @@ mod attention;
 mod conv;
 #[allow(dead_code, reason = "the families that follow use all forms")]
 mod deformable;
+mod fold;
 #[allow(dead_code, reason = "the families that follow use it")]
 mod hgnet;
 mod linear;
