@@ -6,6 +6,7 @@
 
 mod activation;
 mod attention;
+mod backbone;
 mod conv;
 #[allow(dead_code, reason = "the families that follow use all forms")]
 mod deformable;
@@ -14,17 +15,20 @@ mod fold;
 mod hgnet;
 mod linear;
 mod padding;
-mod resnet_d;
+mod resnet;
 mod sine;
 mod stages;
 mod stored;
 #[expect(dead_code, reason = "the families that follow use it")]
 mod swin;
+mod timm_resnet;
 
 pub(crate) use activation::Activation;
 #[expect(unused_imports, reason = "the families that follow use them")]
 pub(crate) use attention::{Attended, attend, attention};
 pub(crate) use attention::{Attention, self_attention};
+#[expect(unused_imports, reason = "the families that follow use it")]
+pub(crate) use backbone::Backbone;
 #[expect(unused_imports, reason = "the families that follow use it")]
 pub(crate) use conv::conv2d;
 pub(crate) use conv::{ConvNorm, conv_norm, rep_vgg};
@@ -36,7 +40,7 @@ pub(crate) use hgnet::HgNetV2;
 pub(crate) use linear::{layer_norm, linear, mlp, unbiased_linear};
 #[expect(unused_imports, reason = "the families that follow use them")]
 pub(crate) use padding::{Level, Padding};
-pub(crate) use resnet_d::ResNetD;
+pub(crate) use resnet::{ResNet, ResNetKind};
 #[expect(unused_imports, reason = "the families that follow use it")]
 pub(crate) use sine::Sine;
 pub(crate) use sine::sine_positions;

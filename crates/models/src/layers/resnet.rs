@@ -1,7 +1,8 @@
-//! ResNet-D backbone of RT-DETR: three 3×3 convolutions as the stem, average pooling in the shortcuts.
+//! ResNet backbones of transformers: the plain one, and the D variant of RT-DETR.
 //!
-//! Paper: <https://arxiv.org/abs/1812.01187>. Reference: `RTDetrResNetBackbone` in transformers. The convolutions inside
-//! a residual layer always use `ReLU`; only stem and sums use `hidden_act`.
+//! Papers: <https://arxiv.org/abs/1512.03385>, <https://arxiv.org/abs/1812.01187> (D: three 3×3 convolutions as the stem,
+//! average pooling in the shortcuts). References: `ResNetBackbone`, `RTDetrResNetBackbone`. The convolutions inside a
+//! residual layer always use `ReLU`; only stem and sums use `hidden_act`.
 
 use graph::builder::Pool;
 use graph::{Builder, Value};
@@ -16,9 +17,19 @@ use crate::{Error, config::Limits};
 /// ε of the normalizations; the configuration has none for the backbone.
 const EPSILON: f32 = 1e-5;
 
+/// Which of the two networks it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ResNetKind {
+    /// `resnet`: one 7×7 convolution as the stem, strided convolutions in the shortcuts.
+    Plain,
+    /// `rt_detr_resnet`.
+    D,
+}
+
 /// What the configuration says about the backbone.
 #[derive(Debug, Clone)]
-pub(crate) struct ResNetD {
+pub(crate) struct ResNet {
+    kind: ResNetKind,
     embedding: usize,
     stages: Vec<Stage>,
     bottleneck: bool,
@@ -67,12 +78,17 @@ impl Default for Raw {
     }
 }
 
-impl ResNetD {
-    /// Reads `backbone_config`; without one it is the ResNet-50-D whose last three stages feed the neck.
-    pub(crate) fn from_config(raw: Option<&Map<String, Json>>) -> Result<Self, Error> {
+impl ResNet {
+    /// Reads `backbone_config`; without one it is the network of 50 layers, whose last three stages feed RT-DETR's neck
+    /// and whose last one feeds the others.
+    pub(crate) fn from_config(kind: ResNetKind, raw: Option<&Map<String, Json>>) -> Result<Self, Error> {
+        let outputs_of_default = match kind {
+            ResNetKind::Plain => vec![4],
+            ResNetKind::D => vec![2, 3, 4],
+        };
         let raw = match raw {
             Some(raw) => Config::parse(raw)?,
-            None => Raw { out_indices: Some(vec![2, 3, 4]), ..Raw::default() },
+            None => Raw { out_indices: Some(outputs_of_default), ..Raw::default() },
         };
         let refuse = |field: &str, value: String, expected: &str| {
             Error::unsupported(CONFIG, &format!("backbone_config.{field}"), value, expected)
@@ -114,6 +130,7 @@ impl ResNetD {
             refuse("out_indices", value, "indices of the stem (0) and the stages, rising")
         })?;
         Ok(Self {
+            kind,
             embedding: raw.embedding_size,
             stages,
             bottleneck,
@@ -136,11 +153,19 @@ impl ResNetD {
     }
 
     fn stem(&self, b: &mut Builder, w: &Weights, pixels: &Value) -> Value {
-        let half = self.embedding / 2;
+        let (whole, half) = (self.embedding, self.embedding / 2);
+        let convolutions = match self.kind {
+            ResNetKind::Plain => vec![("embedder".to_owned(), whole, 7, 2)],
+            ResNetKind::D => [(half, 2), (half, 1), (whole, 1)]
+                .into_iter()
+                .enumerate()
+                .map(|(index, (out, stride))| (format!("embedder.{index}"), out, 3, stride))
+                .collect(),
+        };
         let mut x = pixels.clone();
-        for (index, (out, stride)) in [(half, 2), (half, 1), (self.embedding, 1)].into_iter().enumerate() {
-            let spec = ConvNorm { stride, activation: self.activation, ..layer(out, 3) };
-            x = w.scope(b, &format!("embedder.{index}"), |b, w| conv_norm(b, w, &x, spec));
+        for (name, out, kernel, stride) in convolutions {
+            let spec = ConvNorm { stride, activation: self.activation, ..layer(out, kernel) };
+            x = w.scope(b, &name, |b, w| conv_norm(b, w, &x, spec));
         }
         b.max_pool(&x, Pool { kernel: 3, stride: 2, padding: 1, ceil: false })
     }
@@ -169,11 +194,12 @@ impl ResNetD {
         stride: usize,
         first: bool,
     ) -> Value {
-        let shortcut = match (first, x.size(1) == out) {
-            (false, _) => x.clone(),
+        let shortcut = match (self.kind, first, x.size(1) == out) {
+            (ResNetKind::Plain, ..) => plain_shortcut(b, w, x, out, stride),
+            (ResNetKind::D, false, _) => x.clone(),
             // The reference halves the shortcut wherever the channels change.
-            (true, false) => pooled_shortcut(b, w, x, out),
-            (true, true) => shortcut(b, w, "shortcut", x, out, stride),
+            (ResNetKind::D, true, false) => pooled_shortcut(b, w, x, out),
+            (ResNetKind::D, true, true) => shortcut(b, w, "shortcut", x, out, stride),
         };
         let specs = [
             ConvNorm { stride, ..layer(out, 3) },
@@ -185,11 +211,9 @@ impl ResNetD {
     }
 
     fn bottleneck_layer(&self, b: &mut Builder, w: &Weights, x: &Value, out: usize, stride: usize) -> Value {
-        let projects = x.size(1) != out || stride != 1;
-        let shortcut = match (stride, projects) {
-            (2, _) => pooled_shortcut(b, w, x, out),
-            (_, true) => shortcut(b, w, "shortcut", x, out, stride),
-            (_, false) => x.clone(),
+        let shortcut = match (self.kind, stride) {
+            (ResNetKind::D, 2) => pooled_shortcut(b, w, x, out),
+            _ => plain_shortcut(b, w, x, out, stride),
         };
         let (early, late) = if self.downsample_in_bottleneck { (stride, 1) } else { (1, stride) };
         let reduced = out / 4;
@@ -225,6 +249,11 @@ fn residual<const N: usize>(b: &mut Builder, w: &Weights, x: &Value, specs: [Con
 fn shortcut(b: &mut Builder, w: &Weights, name: &str, x: &Value, out: usize, stride: usize) -> Value {
     let spec = ConvNorm { stride, activation: Activation::Identity, ..layer(out, 1) };
     w.scope(b, name, |b, w| conv_norm(b, w, x, spec))
+}
+
+/// A convolution where the shape changes, else nothing.
+fn plain_shortcut(b: &mut Builder, w: &Weights, x: &Value, out: usize, stride: usize) -> Value {
+    if x.size(1) == out && stride == 1 { x.clone() } else { shortcut(b, w, "shortcut", x, out, stride) }
 }
 
 fn pooled_shortcut(b: &mut Builder, w: &Weights, x: &Value, out: usize) -> Value {
