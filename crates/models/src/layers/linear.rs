@@ -14,7 +14,6 @@ pub(crate) fn linear(b: &mut Builder, w: &Weights, name: &str, x: &Value, out: u
 }
 
 /// `x · weightᵀ` over the last dimension: a linear layer that was trained without a bias.
-#[expect(dead_code, reason = "the families that follow use it")]
 pub(crate) fn unbiased_linear(b: &mut Builder, w: &Weights, name: &str, x: &Value, out: usize) -> Value {
     w.scope(b, name, |b, w| {
         let weight = w.constant(b, "weight", &[out, x.size(-1)], |weight| transposed(weight, None));

@@ -8,10 +8,12 @@ mod activation;
 mod attention;
 mod conv;
 mod deformable;
+mod interpolate;
 mod linear;
 mod resnet_d;
 mod sine;
 mod stored;
+mod vit;
 
 pub(crate) use activation::Activation;
 #[expect(unused_imports, reason = "the families that follow use them")]
@@ -21,7 +23,11 @@ pub(crate) use attention::{Attention, self_attention};
 pub(crate) use conv::conv2d;
 pub(crate) use conv::{ConvNorm, conv_norm, rep_vgg};
 pub(crate) use deformable::{Deformable, Reference, Sampling, deformable_attention};
+#[expect(unused_imports, reason = "the families that follow use it")]
+pub(crate) use interpolate::{Interpolate, Kernel};
 pub(crate) use linear::{layer_norm, linear, mlp};
 pub(crate) use resnet_d::ResNetD;
 pub(crate) use sine::sine_positions;
 pub(crate) use stored::deferred_floats;
+#[expect(unused_imports, reason = "the families that follow use it")]
+pub(crate) use vit::{VitAttention, VitBlock, VitMlp, vit_block};
