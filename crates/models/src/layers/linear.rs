@@ -5,7 +5,7 @@
 
 use graph::{Builder, Value};
 
-use super::stored::{RowScale, rescaled, transposed, widened};
+use super::stored::{RowScale, joined_rows, rescaled, transposed, widened};
 use crate::weights::Weights;
 
 /// `x · weightᵀ + bias` over the last dimension, to `out` elements.
@@ -14,7 +14,6 @@ pub(crate) fn linear(b: &mut Builder, w: &Weights, name: &str, x: &Value, out: u
 }
 
 /// `x · weightᵀ` over the last dimension: a linear layer that was trained without a bias.
-#[expect(dead_code, reason = "the families that follow use it")]
 pub(crate) fn unbiased_linear(b: &mut Builder, w: &Weights, name: &str, x: &Value, out: usize) -> Value {
     w.scope(b, name, |b, w| {
         let weight = w.constant(b, "weight", &[out, x.size(-1)], |weight| transposed(weight, None));
@@ -37,6 +36,32 @@ pub(super) fn scaled_linear(
         let bias = w.constant(b, "bias", &[out], |bias| rescaled(bias, scale));
         let product = b.matmul(x, &weight);
         b.add(&product, &bias)
+    })
+}
+
+/// Linear layers of the same input as one: their results one after the other, `out` elements in all. The result is
+/// multiplied by the factors of `scale`.
+pub(super) fn joined_linear(
+    b: &mut Builder,
+    w: &Weights,
+    names: &[&str],
+    x: &Value,
+    out: usize,
+    biased: bool,
+    scale: Option<RowScale>,
+) -> Value {
+    let (each, inner) = (out / names.len().max(1), x.size(-1));
+    let name = names.join("_");
+    let weight = names.iter().map(|name| w.child(name).tensor("weight", &[each, inner])).collect();
+    let weight = transposed(joined_rows(weight, &[out, inner]), scale.clone());
+    let weight = b.weight(&w.full(&format!("{name}.weight")), weight);
+    let bias = biased.then(|| {
+        let bias = names.iter().map(|name| w.child(name).tensor("bias", &[each])).collect();
+        b.weight(&w.full(&format!("{name}.bias")), rescaled(joined_rows(bias, &[out]), scale))
+    });
+    b.scoped(name, |b| {
+        let product = b.matmul(x, &weight);
+        bias.map_or(product.clone(), |bias| b.add(&product, &bias))
     })
 }
 

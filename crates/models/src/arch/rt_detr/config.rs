@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::Error;
 use crate::config::{CONFIG, Config, Limits};
-use crate::layers::{Activation, ResNetD, Sampling};
+use crate::layers::{Activation, ResNet, ResNetKind, Sampling};
 
 /// Which of the two deformable attentions is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(in crate::arch) enum Generation {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "the file's own switches")]
 pub(super) struct RtDetrConfig {
-    pub(super) backbone: ResNetD,
+    pub(super) backbone: ResNet,
     pub(super) layer_norm_eps: f32,
     pub(super) batch_norm_eps: f32,
     pub(super) encoder_hidden_dim: usize,
@@ -286,10 +286,10 @@ impl Raw {
 }
 
 /// The backbone: `backbone_config`, or the default that the library fills in when nothing else is named.
-fn backbone(object: &Map<String, Value>) -> Result<ResNetD, Error> {
+fn backbone(object: &Map<String, Value>) -> Result<ResNet, Error> {
     match object.get("backbone_config") {
         None | Some(Value::Null) => match object.get("backbone") {
-            None | Some(Value::Null) => ResNetD::from_config(None),
+            None | Some(Value::Null) => ResNet::from_config(ResNetKind::D, None),
             Some(name) => Err(refuse(
                 "backbone",
                 name.to_string(),
@@ -297,7 +297,7 @@ fn backbone(object: &Map<String, Value>) -> Result<ResNetD, Error> {
             )),
         },
         Some(Value::Object(raw)) => match raw.get("model_type").and_then(Value::as_str) {
-            Some("rt_detr_resnet") | None => ResNetD::from_config(Some(raw)),
+            Some("rt_detr_resnet") | None => ResNet::from_config(ResNetKind::D, Some(raw)),
             Some(other) => {
                 Err(refuse("backbone_config.model_type", format!("`{other}`"), "`rt_detr_resnet`"))
             }

@@ -5,13 +5,13 @@ use graph::{Builder, Value};
 use super::anchors::anchors;
 use super::config::{Generation, RtDetrConfig};
 use super::encoder::{PROJECTIONS, feed_forward, tokens};
-use crate::Error;
 use crate::config::CONFIG;
 use crate::layers::{
     Attention, ConvNorm, Deformable, Reference, Sampling, conv_norm, deferred_floats, deformable_attention,
     layer_norm, linear, mlp, self_attention,
 };
 use crate::weights::Weights;
+use crate::{DeformableForm, Error};
 
 /// The inverse sigmoid of the smallest number that the reference lets through, 1e-5.
 const LARGEST_LOGIT: f32 = 11.512_925;
@@ -22,6 +22,7 @@ const EPSILON: f32 = 1e-5;
 const MASKED: f32 = 1e4;
 
 /// Class logits `[batch, queries, classes]` and boxes `[batch, queries, 4]` of the last layer.
+#[expect(clippy::too_many_arguments, reason = "the parts of one module, each used once")]
 pub(super) fn build(
     b: &mut Builder,
     w: &Weights,
@@ -30,10 +31,11 @@ pub(super) fn build(
     pyramid: &[Value],
     classes: usize,
     image: (usize, usize),
+    form: DeformableForm,
 ) -> Result<(Value, Value), Error> {
     let maps = project(b, w, config, pyramid)?;
     let levels: Vec<(usize, usize)> = maps.iter().map(|map| (map.size(2), map.size(3))).collect();
-    let attention = deformable(config, generation, &levels)?;
+    let attention = deformable(config, generation, &levels, form)?;
     if let Some(size) = config.anchor_image_size {
         require_same_anchors(config, size, &levels, image)?;
     }
@@ -81,6 +83,7 @@ fn deformable(
     config: &RtDetrConfig,
     generation: Generation,
     levels: &[(usize, usize)],
+    form: DeformableForm,
 ) -> Result<Deformable, Error> {
     if generation == Generation::Second && config.decoder_n_levels != levels.len() {
         let expected = format!("{}, as `num_feature_levels`", levels.len());
@@ -101,6 +104,7 @@ fn deformable(
         points,
         scales,
         sampling,
+        form,
         levels: levels.to_vec(),
     })
 }
@@ -188,7 +192,7 @@ fn decode(
         let position = mlp(b, w, "query_pos_head", &boxes, &[2 * d_model, d_model]);
         x = w.scope(b, &format!("layers.{index}"), |b, w| {
             let attention = with_own_scales(w, config, generation, attention);
-            let reference = Reference::split(b, &boxes);
+            let reference = Reference::boxes(b, w, &boxes, None, &attention);
             decoder_layer(b, w, config, &attention, &x, &position, memory, &reference)
         });
         let moves = mlp(b, w, &format!("bbox_embed.{index}"), &x, &[d_model, d_model, 4]);
@@ -249,7 +253,7 @@ fn decoder_layer(
     let x = layer_norm(b, w, "self_attn_layer_norm", &x, epsilon);
 
     let placed = b.add(&x, position);
-    let seen = deformable_attention(b, w, "encoder_attn", &placed, memory, reference, attention);
+    let seen = deformable_attention(b, w, "encoder_attn", &placed, memory, None, reference, attention);
     let x = b.add(&x, &seen);
     let x = layer_norm(b, w, "encoder_attn_layer_norm", &x, epsilon);
 

@@ -55,7 +55,7 @@ impl Architecture for RtDetr {
         w: &Weights,
         b: &mut Builder,
     ) -> Result<(), Error> {
-        build(Generation::First, source.config, detector, w, b)
+        build(Generation::First, source, detector, w, b)
     }
 
     fn classes(&self, checkpoint: &Checkpoint) -> Option<usize> {
@@ -95,12 +95,12 @@ pub(super) fn detector(
 
 pub(super) fn build(
     generation: Generation,
-    config: &Config,
+    source: Source<'_>,
     detector: &Detector,
     w: &Weights,
     b: &mut Builder,
 ) -> Result<(), Error> {
-    let config = RtDetrConfig::read(config)?;
+    let config = RtDetrConfig::read(source.config)?;
     let input = &detector.input;
     let (height, width) = (input.height as usize, input.width as usize);
     let shape = vec![Dim::batch(), 3.into(), height.into(), width.into()];
@@ -112,7 +112,8 @@ pub(super) fn build(
     let (logits, boxes) = w.scope(b, "model", |b, w| -> Result<_, Error> {
         let maps = w.scope(b, "backbone.model", |b, w| config.backbone.build(b, w, &pixels));
         let pyramid = encoder::build(b, w, &config, &maps)?;
-        decoder::build(b, w, &config, generation, &pyramid, classes, (height, width))
+        let (image, form) = ((height, width), source.options.deformable);
+        decoder::build(b, w, &config, generation, &pyramid, classes, image, form)
     })?;
     b.output("logits", &logits);
     b.output("pred_boxes", &boxes);
