@@ -148,7 +148,8 @@ impl Bert {
             return Err(refuse("vocab_size", value, "the size of the tokenizer's vocabulary"));
         }
         if let Some(place) = tokens.positions.iter().find(|place| **place >= self.positions) {
-            let reason = format!("has a phrase of more than {place} tokens, the model reads {}", self.positions);
+            let reason =
+                format!("has a phrase of more than {place} tokens, the model reads {}", self.positions);
             return Err(Error::Refused { option: "--prompt", reason });
         }
         let table = |name: &str, rows: usize| w.child(name).tensor("weight", &[rows, self.width]);

@@ -6,7 +6,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use graph::{DataType, Tensor};
+use graph::{Builder, DataType, Tensor, Value};
+
+use crate::weights::Weights;
 
 /// The values of a floating-point tensor, borrowed where they are `float32` already.
 pub(super) fn floats(tensor: &Tensor) -> Cow<'_, [f32]> {
@@ -39,16 +41,21 @@ pub(super) fn widened(tensor: Tensor) -> Tensor {
     deferred_floats(&shape, move || floats(&tensor).into_owned())
 }
 
+/// A trained tensor of this module that is used as it is.
+pub(crate) fn parameter(b: &mut Builder, w: &Weights, name: &str, shape: &[usize]) -> Value {
+    w.constant(b, name, shape, widened)
+}
+
 /// A factor for each row of a matrix, or for all of them.
 #[derive(Debug, Clone)]
-pub(super) struct RowScale(Arc<[f32]>);
+pub(crate) struct RowScale(Arc<[f32]>);
 
 impl RowScale {
-    pub(super) fn all(factor: f32) -> Self {
+    pub(crate) fn all(factor: f32) -> Self {
         Self(Arc::new([factor]))
     }
 
-    pub(super) fn each(factors: Vec<f32>) -> Self {
+    pub(crate) fn each(factors: Vec<f32>) -> Self {
         Self(factors.into())
     }
 

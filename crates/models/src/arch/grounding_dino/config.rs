@@ -125,7 +125,9 @@ impl GroundingDinoConfig {
         let learned_positions = match raw.position_embedding_type.as_str() {
             "sine" => false,
             "learned" => true,
-            other => return Err(refuse("position_embedding_type", format!("`{other}`"), "`sine` or `learned`")),
+            other => {
+                return Err(refuse("position_embedding_type", format!("`{other}`"), "`sine` or `learned`"));
+            }
         };
         Ok(Self {
             backbone: backbone(&object)?,
@@ -186,7 +188,11 @@ impl Raw {
         let fits = |width: usize| width.checked_rem(halves) == Some(0);
         if !fits(self.d_model) || !fits(self.encoder_ffn_dim / 2) || self.encoder_ffn_dim < 2 {
             let expected = "a number whose half divides `d_model` and half of `encoder_ffn_dim`";
-            return Err(refuse("encoder_attention_heads", self.encoder_attention_heads.to_string(), expected));
+            return Err(refuse(
+                "encoder_attention_heads",
+                self.encoder_attention_heads.to_string(),
+                expected,
+            ));
         }
         if !self.d_model.is_multiple_of(GROUPS) {
             return Err(refuse("d_model", self.d_model.to_string(), "a multiple of 32"));
