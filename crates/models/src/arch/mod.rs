@@ -2,6 +2,8 @@
 //!
 //! The table is sorted. A family is found by `model_type`, never by guessing from tensor names.
 
+mod owlv2;
+mod owlvit;
 mod rt_detr;
 mod rt_detr_v2;
 
@@ -53,7 +55,8 @@ pub(crate) trait Architecture: Sync {
 }
 
 /// Every architecture, in alphabetical order.
-static ARCHITECTURES: &[&dyn Architecture] = &[&rt_detr::RtDetr, &rt_detr_v2::RtDetrV2];
+static ARCHITECTURES: &[&dyn Architecture] =
+    &[&owlv2::Owlv2, &owlvit::OwlVit, &rt_detr::RtDetr, &rt_detr_v2::RtDetrV2];
 
 /// The names of all architectures.
 pub fn architectures() -> Vec<&'static str> {

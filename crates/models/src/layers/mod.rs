@@ -9,6 +9,7 @@
 mod activation;
 mod attention;
 mod backbone;
+mod clip_text;
 mod conv;
 mod deformable;
 mod fold;
@@ -28,6 +29,7 @@ pub(crate) use activation::Activation;
 pub(crate) use attention::{Attended, attend, attention};
 pub(crate) use attention::{Attention, self_attention};
 pub(crate) use backbone::Backbone;
+pub(crate) use clip_text::{ClipText, cut, pooled};
 pub(crate) use conv::conv2d;
 pub(crate) use conv::{ConvNorm, conv_norm, rep_vgg};
 pub(crate) use deformable::{Deformable, Reference, Sampling, deformable_attention};
@@ -40,6 +42,8 @@ pub(crate) use resnet::{ResNet, ResNetKind};
 pub(crate) use sine::Sine;
 pub(crate) use sine::sine_positions;
 pub(crate) use stages::chosen_stages;
-pub(crate) use stored::deferred_floats;
+pub(crate) use stored::{
+    beside as side_by_side, deferred_floats, floats, joined_rows as joined_tensors, sum_of, transposed,
+};
 pub(crate) use swin::{SWIN_RENAMES, Swin, TokenMap};
 pub(crate) use vit::{VitAttention, VitBlock, VitMlp, vit_block};

@@ -6,6 +6,7 @@
 mod pipeline;
 mod settings;
 
+use detect::Labels;
 use tokenizers::TruncationDirection;
 
 use crate::{Error, Files};
@@ -14,6 +15,21 @@ use settings::Settings;
 
 /// Longest text in bytes: no model reads as much, and more would only take time.
 const LONGEST_TEXT: usize = 1 << 16;
+
+/// Most texts of a prompt.
+const MOST_TEXTS: usize = 4096;
+
+/// Each text as a class, called as it is written.
+pub(crate) fn labels_of(texts: &[String]) -> Result<Labels, Error> {
+    let refuse = |reason| Error::Refused { option: "--prompt", reason };
+    if texts.len() > MOST_TEXTS {
+        return Err(refuse(format!("is given {} times, at most {MOST_TEXTS} classes are read", texts.len())));
+    }
+    Labels::new((0..).zip(texts.iter().cloned())).map_err(|error| match error {
+        detect::Error::Labels { reason } => refuse(format!("makes no classes: {reason}")),
+        other => Error::Detector(other),
+    })
+}
 
 /// A tokenizer.
 pub(crate) struct Tokenizer {
