@@ -193,6 +193,13 @@ impl Processor {
         if fields.flag("do_center_crop", false)? && !fields.crops_nothing(size)? {
             return Err(Error::unsupported(file, "do_center_crop", "true", "false for a detector"));
         }
+        if family.pads_to_square {
+            warnings.push(
+                "`Owlv2ImageProcessor` blurs an image that it reduces; here the filter widens instead, which changes \
+                 pixels by about one level of 255"
+                    .into(),
+            );
+        }
         let filter = match fields.number("resample")? {
             None => family.filter,
             Some(code) => known_filter(code)
