@@ -3,6 +3,7 @@
 //! The table is sorted. A family is found by `model_type`, never by guessing from tensor names.
 
 mod d_fine;
+mod omdet_turbo;
 mod owlv2;
 mod owlvit;
 mod rt_detr;
@@ -56,8 +57,14 @@ pub(crate) trait Architecture: Sync {
 }
 
 /// Every architecture, in alphabetical order.
-static ARCHITECTURES: &[&dyn Architecture] =
-    &[&d_fine::DFine, &owlv2::Owlv2, &owlvit::OwlVit, &rt_detr::RtDetr, &rt_detr_v2::RtDetrV2];
+static ARCHITECTURES: &[&dyn Architecture] = &[
+    &d_fine::DFine,
+    &omdet_turbo::OmDetTurbo,
+    &owlv2::Owlv2,
+    &owlvit::OwlVit,
+    &rt_detr::RtDetr,
+    &rt_detr_v2::RtDetrV2,
+];
 
 /// The names of all architectures.
 pub fn architectures() -> Vec<&'static str> {

@@ -48,6 +48,8 @@ pub(crate) use sine::sine_positions;
 pub(crate) use stages::chosen_stages;
 pub(crate) use stored::{
     beside as side_by_side, deferred_floats, floats, joined_rows as joined_tensors, sum_of, transposed,
+    widened,
 };
 pub(crate) use swin::{SWIN_RENAMES, Swin, TokenMap};
+pub(crate) use timm_resnet::TimmResNet;
 pub(crate) use vit::{VitAttention, VitBlock, VitMlp, vit_block};

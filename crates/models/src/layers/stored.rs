@@ -31,7 +31,7 @@ fn bytes_of(values: Vec<f32>) -> Bytes {
 }
 
 /// The tensor as `float32`.
-pub(super) fn widened(tensor: Tensor) -> Tensor {
+pub(crate) fn widened(tensor: Tensor) -> Tensor {
     if tensor.dtype() == DataType::F32 {
         return tensor;
     }
