@@ -5,6 +5,7 @@
 
 use graph::{Builder, Value};
 
+use super::Activation;
 use super::stored::{RowScale, joined_rows, rescaled, transposed, widened};
 use crate::weights::Weights;
 
@@ -67,12 +68,24 @@ pub(crate) fn joined_linear(
 
 /// Linear layers `layers.0`, `layers.1` … with `ReLU` between them; `sizes` are their outputs.
 pub(crate) fn mlp(b: &mut Builder, w: &Weights, name: &str, x: &Value, sizes: &[usize]) -> Value {
+    activated_mlp(b, w, name, x, sizes, Activation::Relu)
+}
+
+/// [`mlp`] with another activation.
+pub(crate) fn activated_mlp(
+    b: &mut Builder,
+    w: &Weights,
+    name: &str,
+    x: &Value,
+    sizes: &[usize],
+    activation: Activation,
+) -> Value {
     w.scope(b, name, |b, w| {
         let mut x = x.clone();
         for (index, size) in sizes.iter().enumerate() {
             x = linear(b, w, &format!("layers.{index}"), &x, *size);
             if index + 1 < sizes.len() {
-                x = b.relu(&x);
+                x = activation.apply(b, &x);
             }
         }
         x

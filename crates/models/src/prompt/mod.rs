@@ -6,13 +6,30 @@
 mod pipeline;
 mod settings;
 
+use detect::Labels;
 use tokenizers::TruncationDirection;
 
 use crate::{Error, Files};
+use pipeline::Description;
 use settings::Settings;
 
 /// Longest text in bytes: no model reads as much, and more would only take time.
 const LONGEST_TEXT: usize = 1 << 16;
+
+/// Most texts of a prompt.
+const MOST_TEXTS: usize = 4096;
+
+/// Each text as a class, called as it is written.
+pub(crate) fn labels_of(texts: &[String]) -> Result<Labels, Error> {
+    let refuse = |reason| Error::Refused { option: "--prompt", reason };
+    if texts.len() > MOST_TEXTS {
+        return Err(refuse(format!("is given {} times, at most {MOST_TEXTS} classes are read", texts.len())));
+    }
+    Labels::new((0..).zip(texts.iter().cloned())).map_err(|error| match error {
+        detect::Error::Labels { reason } => refuse(format!("makes no classes: {reason}")),
+        other => Error::Detector(other),
+    })
+}
 
 /// A tokenizer.
 pub(crate) struct Tokenizer {
@@ -40,10 +57,9 @@ impl Tokenizer {
     /// [`Error::MissingFile`] when there is none, [`Error::Damaged`] or [`Error::Unsupported`] when it cannot be used.
     pub(crate) fn read(files: &dyn Files) -> Result<Self, Error> {
         let settings = Settings::read(files)?;
-        let (file, description) = pipeline::description(files, &settings)?;
+        let Description { file, content, pad: name } = pipeline::description(files, &settings)?;
         let inner: tokenizers::Tokenizer =
-            description.to_string().parse().map_err(|cause| Error::damaged(file, cause))?;
-        let name = settings.pad_token(&description);
+            content.to_string().parse().map_err(|cause| Error::damaged(file, cause))?;
         let pad = inner
             .token_to_id(&name)
             .ok_or_else(|| Error::damaged(file, format!("it does not know the padding token `{name}`")))?;
@@ -65,6 +81,14 @@ impl Tokenizer {
     /// Most tokens of a text, where the source says so.
     pub(crate) fn longest(&self) -> Option<usize> {
         self.longest
+    }
+
+    /// Refuses a tokenizer that fills texts up in front: CLIP was trained with its padding behind.
+    pub(crate) fn require_padding_behind(&self) -> Result<(), Error> {
+        if self.pads_left {
+            return Err(Error::unsupported(settings::CONFIG, "padding_side", "`left`", "`right`"));
+        }
+        Ok(())
     }
 
     /// The numbers of `text`, with the tokens that begin and end it; at most `most` (the ending tokens stay).

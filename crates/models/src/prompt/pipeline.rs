@@ -57,8 +57,17 @@ const PARTS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// The description, and the file that it comes from.
-pub(super) fn description(files: &dyn Files, settings: &Settings) -> Result<(&'static str, Value), Error> {
+/// A tokenizer as its library reads it.
+pub(super) struct Description {
+    /// The file that it comes from.
+    pub(super) file: &'static str,
+    pub(super) content: Value,
+    /// The token that texts are filled up with.
+    pub(super) pad: String,
+}
+
+/// Reads the description of a source's tokenizer, or makes it.
+pub(super) fn description(files: &dyn Files, settings: &Settings) -> Result<Description, Error> {
     for file in [DESCRIPTION, VOCABULARY, MERGES, WORD_PIECES] {
         if let Some(bytes) = files.read_if_present(file)?
             && bytes.len() > LARGEST_FILE
@@ -67,7 +76,7 @@ pub(super) fn description(files: &dyn Files, settings: &Settings) -> Result<(&'s
             return Err(Error::damaged(file, reason));
         }
     }
-    let (file, mut description) = if let Some(description) = read_object(files, DESCRIPTION)? {
+    let (file, mut content) = if let Some(description) = read_object(files, DESCRIPTION)? {
         (DESCRIPTION, described(description, settings)?)
     } else if let Some(vocabulary) = read_object(files, VOCABULARY)? {
         (VOCABULARY, clip(vocabulary, &text(files, MERGES)?, settings)?)
@@ -76,13 +85,16 @@ pub(super) fn description(files: &dyn Files, settings: &Settings) -> Result<(&'s
     } else {
         return Err(Error::MissingFile { file: DESCRIPTION.into() });
     };
-    complete(&mut description, settings);
-    Ok((file, description))
+    complete(&mut content, settings);
+    let pad = settings.pad_token(&content);
+    // A text is cut and filled up here, not by the library.
+    content["padding"] = Value::Null;
+    Ok(Description { file, content, pad })
 }
 
 /// Adds the special tokens that are not among the added ones.
-fn complete(description: &mut Value, settings: &Settings) {
-    let Value::Array(known) = &mut description["added_tokens"] else { return };
+fn complete(content: &mut Value, settings: &Settings) {
+    let Value::Array(known) = &mut content["added_tokens"] else { return };
     for token in settings.added_tokens() {
         if !known.iter().any(|other| other["content"] == token["content"]) {
             known.push(token.clone());
@@ -114,7 +126,7 @@ fn described(mut own: Map<String, Value>, settings: &Settings) -> Result<Value, 
             check(key, part, known)?;
         }
     }
-    // Dropout is for training, a text is cut and filled up here.
+    // Dropout is for training.
     own["model"]["dropout"] = Value::Null;
     own.insert("truncation".into(), Value::Null);
     own.insert("decoder".into(), Value::Null);

@@ -6,7 +6,7 @@ use tokenizers::TruncationDirection;
 use crate::config::read_object;
 use crate::{Error, Files};
 
-const CONFIG: &str = "tokenizer_config.json";
+pub(super) const CONFIG: &str = "tokenizer_config.json";
 /// Older generations of the library keep the special tokens here.
 const SPECIAL: &str = "special_tokens_map.json";
 

@@ -8,7 +8,7 @@ use super::pyramid::{Padded, Pyramid};
 use super::text::Text;
 use crate::layers::{
     Activation, Attended, Attention, Deformable, LevelRatios, Reference, RowScale, attention,
-    deformable_attention, head_factor, joined_linear, layer_norm, linear, parameter, scaled_linear,
+    deformable_attention, head_factor, joined_linear, layer_norm, linear, scaled_linear, widened,
 };
 use crate::weights::Weights;
 
@@ -68,7 +68,7 @@ fn fuse(
         let projection = format!("attn.out_{side}_proj");
         let delta = if w.exact() {
             let delta = linear(b, w, &projection, seen, config.d_model);
-            let factor = parameter(b, w, &own, &[config.d_model]);
+            let factor = w.constant(b, &own, &[config.d_model], widened);
             b.mul(&factor, &delta)
         } else {
             let factors = w.tensor(&own, &[config.d_model]).to_f32().unwrap_or_default();

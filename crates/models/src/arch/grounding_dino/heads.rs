@@ -4,7 +4,7 @@ use graph::{Builder, Value};
 
 use super::Generation;
 use super::config::GroundingDinoConfig;
-use crate::layers::{mlp, parameter};
+use crate::layers::{mlp, widened};
 use crate::weights::Weights;
 
 /// What each candidate has in common with each token `[batch, candidates, tokens]`: the query selection only asks in
@@ -53,7 +53,7 @@ fn contrast(
         }
         let factor = b.scalar((x.size(-1) as f32).sqrt().recip());
         let scores = b.mul(&scores, &factor);
-        let bias = parameter(b, w, "bias", &[]);
+        let bias = w.constant(b, "bias", &[], widened);
         b.add(&scores, &bias)
     })
 }

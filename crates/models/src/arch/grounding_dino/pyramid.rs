@@ -6,7 +6,7 @@ use graph::{Builder, DataType, Tensor, Value};
 use super::config::{Backbone, GROUPS, GroundingDinoConfig};
 use crate::Error;
 use crate::config::CONFIG;
-use crate::layers::{Level, Padding, Sine, conv2d, deferred_floats, group_norm, parameter};
+use crate::layers::{Level, Padding, Sine, conv2d, deferred_floats, group_norm, widened};
 use crate::weights::Weights;
 
 /// ε of the normalizations behind the projections; the reference leaves it at the default.
@@ -120,7 +120,7 @@ fn positions(
         let places = levels.iter().map(|level| sine.positions(level.size)).collect();
         return Ok(constant(b, w, w.tensor("level_embed", &shape), places));
     }
-    let own = parameter(b, w, "level_embed", &shape);
+    let own = w.constant(b, "level_embed", &shape, widened);
     let own = b.split(&own, &vec![1; levels.len()], 0);
     let placed: Vec<Value> = levels
         .iter()

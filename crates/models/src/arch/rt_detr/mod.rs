@@ -4,10 +4,10 @@
 //! from the reference in what changes no number: the box head runs on the selected queries only, and boxes are carried
 //! from layer to layer as logits (the inverse sigmoid of a sigmoid is a clip).
 
-mod anchors;
-mod config;
-mod decoder;
-mod encoder;
+pub(super) mod anchors;
+pub(super) mod config;
+pub(super) mod decoder;
+pub(super) mod encoder;
 
 use detect::{Activation, Background, BoxFormat, Detector, Head, ImageInput, Labels, Selection};
 use graph::{Builder, DataType, Dim};
@@ -17,8 +17,7 @@ use crate::config::{Config, Limits};
 use crate::weights::{Rename, Weights};
 use crate::{Checkpoint, Error};
 
-pub(super) use config::Generation;
-use config::RtDetrConfig;
+use config::{Generation, RtDetrConfig};
 
 /// From the names of all generations of the library to those of its fifth.
 pub(super) static RENAMES: &[Rename] = &[
@@ -31,7 +30,7 @@ pub(super) static RENAMES: &[Rename] = &[
 ];
 
 /// Most classes of a head: as many ids as labels may have.
-const LARGEST_HEAD: usize = 65_536;
+pub(super) const LARGEST_HEAD: usize = 65_536;
 
 pub(super) struct RtDetr;
 
@@ -101,6 +100,7 @@ pub(super) fn build(
     b: &mut Builder,
 ) -> Result<(), Error> {
     let config = RtDetrConfig::read(source.config)?;
+    let backbone = config::backbone(source.config.raw())?;
     let input = &detector.input;
     let (height, width) = (input.height as usize, input.width as usize);
     let shape = vec![Dim::batch(), 3.into(), height.into(), width.into()];
@@ -110,7 +110,7 @@ pub(super) fn build(
     Limits::of("").within("id2label", classes, 1, LARGEST_HEAD)?;
 
     let (logits, boxes) = w.scope(b, "model", |b, w| -> Result<_, Error> {
-        let maps = w.scope(b, "backbone.model", |b, w| config.backbone.build(b, w, &pixels));
+        let maps = w.scope(b, "backbone.model", |b, w| backbone.build(b, w, &pixels));
         let pyramid = encoder::build(b, w, &config, &maps)?;
         let (image, form) = ((height, width), source.options.deformable);
         decoder::build(b, w, &config, generation, &pyramid, classes, image, form)
