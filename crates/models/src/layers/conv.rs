@@ -5,7 +5,7 @@ use graph::{Builder, Tensor, Value};
 
 use super::Activation;
 use super::fold::{Branch, Norm, fold};
-use super::stored::widened;
+use super::stored::{RowScale, deferred_floats, floats, rescaled, widened};
 use crate::weights::Weights;
 
 /// A convolution without bias and the batch normalization behind it.
@@ -19,6 +19,8 @@ pub(crate) struct ConvNorm<'a> {
     pub(crate) kernel: usize,
     pub(crate) stride: usize,
     pub(crate) padding: usize,
+    /// More padding below and right than above and left.
+    pub(crate) trailing: usize,
     /// Distance between the kernel's elements.
     pub(crate) dilation: usize,
     /// Groups of channels that do not mix.
@@ -37,6 +39,7 @@ impl ConvNorm<'_> {
             kernel,
             stride,
             padding: kernel / 2,
+            trailing: 0,
             dilation: 1,
             groups: 1,
             epsilon: 1e-5,
@@ -45,7 +48,13 @@ impl ConvNorm<'_> {
     }
 
     fn moves(&self) -> Conv {
-        Conv { dilation: [self.dilation; 2], groups: self.groups, ..Conv::new(self.stride, self.padding) }
+        let end = self.padding + self.trailing;
+        Conv {
+            padding: [self.padding, self.padding, end, end],
+            dilation: [self.dilation; 2],
+            groups: self.groups,
+            ..Conv::new(self.stride, self.padding)
+        }
     }
 }
 
@@ -84,6 +93,27 @@ pub(crate) fn conv_norm(b: &mut Builder, w: &Weights, x: &Value, spec: ConvNorm<
         convolution(b, conv, &name, x, folded, moves)
     };
     spec.activation.apply(b, &y)
+}
+
+/// Convolution and batch normalization in one, the result multiplied by a number and another added; no activation.
+pub(super) fn rescaled_conv_norm(
+    b: &mut Builder,
+    w: &Weights,
+    x: &Value,
+    spec: ConvNorm<'_>,
+    [factor, summand]: [f32; 2],
+) -> Value {
+    let [conv, norm] = spec.names;
+    let shape = [spec.out, x.size(1) / spec.groups.max(1), spec.kernel, spec.kernel];
+    let kernel = w.child(conv).tensor("weight", &shape);
+    let statistics = Norm::of(w, norm, spec.out, spec.epsilon);
+    let (weight, bias) = fold(vec![Branch { kernel, bias: None, norm: Some(statistics) }], shape);
+    let all = RowScale::all(factor);
+    let weight = rescaled(weight, Some(all.clone()));
+    let bias = rescaled(bias, Some(all));
+    let bias =
+        deferred_floats(&[spec.out], move || floats(&bias).iter().map(|bias| bias + summand).collect());
+    convolution(b, conv, &w.child(conv).full("weight"), x, (weight, bias), spec.moves())
 }
 
 /// Two branches `conv1` (3×3) and `conv2` (1×1), summed: one 3×3 convolution once training is over (`RepVGG`,
