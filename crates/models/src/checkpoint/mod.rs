@@ -64,6 +64,9 @@ pub struct CheckpointFacts {
     /// Classes and functions that loading a pickled file would import, sorted; empty for safetensors.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub globals: Vec<String>,
+    /// Those of them that neither values, tensors nor networks need: [`Checkpoint::read`] refuses the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<String>,
 }
 
 /// One tensor of a checkpoint.
@@ -160,6 +163,7 @@ impl Checkpoint {
             tensors,
             metadata: self.metadata.clone(),
             globals: Vec::new(),
+            foreign: Vec::new(),
         }
     }
 

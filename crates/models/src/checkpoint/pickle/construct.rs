@@ -22,9 +22,8 @@ impl Machine {
             Object::Instance(instance) => format!("{}()", instance.class.trim_end_matches("()")).into(),
             _ => return Err("something that is no class is called".into()),
         };
-        let all = match self.objects.get(arguments) {
-            Object::Tuple(items) => items,
-            _ => return Err(format!("the arguments of `{class}` are no tuple")),
+        let Object::Tuple(all) = self.objects.get(arguments) else {
+            return Err(format!("the arguments of `{class}` are no tuple"));
         };
         // A program may pass the same long tuple again and again.
         let items: Vec<Id> = all.iter().take(MOST_ARGUMENTS).copied().collect();
@@ -44,7 +43,7 @@ impl Machine {
             | "torch._utils._rebuild_parameter_with_state"
             | "torch.nn.parameter.Parameter"
             | "torch.nn.parameter.Buffer" => self.parameter(&class, &items),
-            "torch._tensor._rebuild_from_type_v2" => self.from_type(&items),
+            "torch._tensor._rebuild_from_type_v2" => self.with_attributes(&items),
             "numpy.core.multiarray.scalar" | "numpy.core.numeric._frombuffer" => {
                 self.numpy(&class, &items, arguments)
             }
@@ -146,7 +145,7 @@ impl Machine {
     }
 
     /// `(function, class, arguments, attributes)`.
-    fn from_type(&mut self, items: &[Id]) -> Result<Id, String> {
+    fn with_attributes(&mut self, items: &[Id]) -> Result<Id, String> {
         let [function, _, arguments, ..] = items else {
             return Err("a tensor with attributes is made without arguments".into());
         };
@@ -285,7 +284,8 @@ impl Machine {
             return Err(format!("an instance of `{}` gets its attributes twice", instance.class));
         }
         if let Some(array) = self.array(object, state)? {
-            return self.become_array(object, array);
+            self.become_array(object, array);
+            return Ok(());
         }
         if let Some(Object::Instance(instance)) = self.objects.get_mut(object) {
             instance.state = Some(state);
@@ -294,11 +294,10 @@ impl Machine {
     }
 
     /// Replaces an object by the tensor that it turned out to be: others may already refer to it.
-    fn become_array(&mut self, object: Id, array: Id) -> Result<(), String> {
+    fn become_array(&mut self, object: Id, array: Id) {
         let array = self.objects.get(array).clone();
         if let Some(place) = self.objects.get_mut(object) {
             *place = array;
         }
-        Ok(())
     }
 }

@@ -51,8 +51,7 @@ impl Document {
     /// [`Error::Damaged`] when it is no such file, or a program that the limits do not admit.
     pub(crate) fn parse(file: &str, bytes: &Bytes) -> Result<Self, Error> {
         let document = Self::parse_any(file, bytes)?;
-        let foreign: Vec<String> =
-            document.objects.globals().filter(|name| !is_known(name)).cloned().collect();
+        let foreign = document.foreign();
         if foreign.is_empty() {
             Ok(document)
         } else {
@@ -91,6 +90,11 @@ impl Document {
     /// The classes and functions that loading the file would import, sorted.
     pub(super) fn globals(&self) -> Vec<String> {
         self.objects.globals().cloned().collect()
+    }
+
+    /// Those of them that neither plain values, tensors nor networks need.
+    pub(super) fn foreign(&self) -> Vec<String> {
+        self.objects.globals().filter(|name| !is_known(name)).cloned().collect()
     }
 
     /// The tensor of a view; `None` when its elements have no counterpart in ONNX.

@@ -82,6 +82,7 @@ const MODULES: &[&str] = &[
     "torch.nn.backends.",
     "torch.nn.functional.",
     "torch.nn.modules.",
+    "torch.nn.parallel.",
     "ultralytics.",
 ];
 
@@ -136,6 +137,10 @@ pub(super) fn storage_type(class: &str) -> Option<ElementType> {
         "BoolStorage" => ("BOOL", 1),
         "ComplexFloatStorage" => ("C64", 8),
         "ComplexDoubleStorage" => ("C128", 16),
+        // Listed only: the tensors in them are made by what is not followed.
+        "QInt8Storage" => ("QI8", 1),
+        "QUInt8Storage" => ("QU8", 1),
+        "QInt32Storage" => ("QI32", 4),
         _ => return None,
     };
     Some(ElementType { name, width })

@@ -50,6 +50,7 @@ pub(super) fn facts(file: &str, bytes: &Bytes) -> Result<CheckpointFacts, Error>
         tensors,
         metadata: BTreeMap::new(),
         globals: document.globals(),
+        foreign: document.foreign(),
     })
 }
 
@@ -72,10 +73,8 @@ pub(super) fn read(
 /// [`Error::Damaged`] when the file does not hold them.
 #[allow(dead_code, reason = "for builders of networks")]
 pub(crate) fn state_dict(document: &Document, node: Node<'_>) -> Result<Checkpoint, Error> {
-    let mut checkpoint = Checkpoint::default();
-    checkpoint.tensors = state::below(document, node)?;
-    checkpoint.files.push(document.file().to_owned());
-    Ok(checkpoint)
+    let tensors = state::below(document, node)?;
+    Ok(Checkpoint { tensors, files: vec![document.file().to_owned()], ..Checkpoint::default() })
 }
 
 /// Whether the bytes begin like a pickle, or like one of the archives that PyTorch puts one into.

@@ -1,4 +1,4 @@
-//! NumPy's scalars and arrays.
+//! Scalars and arrays of `numpy`.
 //!
 //! Formats: `__reduce__` of `numpy.dtype`, `numpy.generic` and `numpy.ndarray`.
 

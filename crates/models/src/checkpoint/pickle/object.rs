@@ -9,7 +9,7 @@ use bytes::Bytes;
 /// Most objects of one program.
 const MOST: usize = 4_000_000;
 /// Most work of one program: steps, bytes of texts, items that are copied (each is eight).
-const MOST_WORK: u64 = 1 << 28;
+const MOST_WORK: u64 = 1 << 27;
 /// Longest name of a class or function that is kept.
 const LONGEST_NAME: usize = 200;
 

@@ -101,11 +101,14 @@ pub(crate) fn below(document: &Document, node: Node<'_>) -> Result<IndexMap<Stri
     let mut walk = Walk::new(false);
     walk.visit(node);
     if walk.is_cut {
-        return Err(Error::damaged(document.file(), "it names more tensors than a checkpoint has"));
+        return Err(Error::damaged(
+            document.file(),
+            "its tensors are more, or nested deeper, than a checkpoint has",
+        ));
     }
     let mut tensors = IndexMap::new();
     for (name, node) in walk.found {
-        let Some(view) = node.view() else { continue };
+        let Some(view) = node.view().filter(|_| !name.is_empty()) else { continue };
         let tensor = node.tensor().map_err(|error| match error {
             Error::Damaged { file, reason } => Error::Damaged { file, reason: format!("`{name}`: {reason}") },
             other => other,

@@ -1,7 +1,5 @@
 //! Programs that lie, break off, or want to be run.
 
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 
 use super::program::{archive, archive_of, call, dict, global, int, storage, tensor, text, tuple};
@@ -19,18 +17,9 @@ fn reason(bytes: impl Into<Bytes>) -> String {
     }
 }
 
-/// A program that takes no time, whatever it asks for.
-fn quickly<T>(work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    result
-}
-
 #[test]
 fn foreign_code_is_named_and_never_run() {
-    let marker = std::env::temp_dir().join("sightline-pickle-ran");
-    let shell = text(&format!("touch {}", marker.display()));
+    let shell = text("kill -9 $PPID");
     let eval = text("__import__('os').abort()");
     let protocol4 = [text("posix"), text("system"), b"\x93".to_vec()].concat();
     let cases: Vec<(&str, Vec<u8>)> = vec![
@@ -59,8 +48,8 @@ fn foreign_code_is_named_and_never_run() {
         }
         let facts = facts("x.pt", &archive(&program)).unwrap();
         assert!(facts.globals.contains(&name.to_owned()) && facts.tensors.len() == 1, "{:?}", facts.globals);
+        assert_eq!(facts.foreign, [name]);
     }
-    assert!(!marker.exists());
     let terminal = call(global("os\x1b[2J", "x"), &[]);
     let error = read(archive(&dict(&[("x", terminal)]))).unwrap_err();
     assert!(!error.to_string().contains('\x1b'));
@@ -215,49 +204,39 @@ fn attributes_are_put_into_instances_only_once() {
 }
 
 #[test]
-fn deep_nesting_and_cycles_end() {
-    let deep = |open: &[u8], count: usize, close: &[u8]| {
-        let mut program = b"\x80\x02".to_vec();
-        for _ in 0..count {
-            program.extend(open);
-        }
-        for _ in 0..count {
-            program.extend(close);
-        }
-        program.push(b'.');
-        program
-    };
-    quickly(|| {
-        // Lists in lists, tuples in tuples, instances in instances, a hundred thousand deep.
-        let lists = [vec![b']'; 300_000], vec![b'a'; 299_999], b".".to_vec()].concat();
-        let tuples = [b"N".to_vec(), vec![0x85; 300_000], b".".to_vec()].concat();
-        let marks = deep(b"(", 300_000, b"l");
-        let dicts = deep(b"}X\x01\x00\x00\x00a", 100_000, b"");
-        let module = [global("torch.nn.modules.linear", "Linear"), b")\x81".to_vec()].concat();
-        let modules = [module.repeat(50_000), vec![b'b'; 49_999], b".".to_vec()].concat();
-        for program in [lists, tuples, marks, dicts, modules] {
-            assert!(matches!(read(archive(&program)), Err(Error::Damaged { .. })));
-            let _ = facts("x.pt", &archive(&program));
-        }
-    });
-    quickly(|| {
-        // A list appended to itself, a dictionary and a module that hold themselves.
-        let list = b"\x80\x02]q\x00h\x00a.".to_vec();
-        let dictionary = [b"\x80\x02}q\x00".to_vec(), text("model"), b"h\x00s.".to_vec()].concat();
-        let module = [
-            global("torch.nn.modules.linear", "Linear"),
-            b")\x81q\x00}".to_vec(),
-            text("_modules"),
-            b"}".to_vec(),
-            text("a"),
-            b"h\x00ssb.".to_vec(),
-        ]
-        .concat();
-        for program in [list, dictionary, module] {
-            assert!(matches!(read(archive(&program)), Err(Error::Damaged { .. })));
-            assert!(facts("x.pt", &archive(&program)).unwrap().tensors.is_empty());
-        }
-    });
+fn deep_nesting_ends() {
+    const DEPTH: usize = 100_000;
+    let lists = [vec![b']'; DEPTH], vec![b'a'; DEPTH - 1], b".".to_vec()].concat();
+    let tuples = [b"N".to_vec(), vec![0x85; DEPTH], b".".to_vec()].concat();
+    let marks = [vec![b'('; DEPTH], vec![b'l'; DEPTH], b".".to_vec()].concat();
+    let opened = [b"}".to_vec(), text("model")].concat();
+    let dictionaries = [opened.repeat(DEPTH), b"N".to_vec(), vec![b's'; DEPTH], b".".to_vec()].concat();
+    let module = [global("torch.nn.modules.linear", "Linear"), b")\x81".to_vec()].concat();
+    let modules = [module.repeat(DEPTH), vec![b'b'; DEPTH - 1], b".".to_vec()].concat();
+    for program in [lists, tuples, marks, dictionaries, modules] {
+        assert!(matches!(read(archive(&program)), Err(Error::Damaged { .. })));
+        assert!(facts("x.pt", &archive(&program)).unwrap().tensors.is_empty());
+    }
+}
+
+#[test]
+fn what_contains_itself_ends() {
+    // A list appended to itself, a dictionary and a module that hold themselves.
+    let list = b"\x80\x02]q\x00h\x00a.".to_vec();
+    let dictionary = [b"\x80\x02}q\x00".to_vec(), text("model"), b"h\x00s.".to_vec()].concat();
+    let module = [
+        global("torch.nn.modules.linear", "Linear"),
+        b")\x81q\x00}".to_vec(),
+        text("_modules"),
+        b"}".to_vec(),
+        text("a"),
+        b"h\x00ssb.".to_vec(),
+    ]
+    .concat();
+    for program in [list, dictionary, module] {
+        assert!(matches!(read(archive(&program)), Err(Error::Damaged { .. })));
+        assert!(facts("x.pt", &archive(&program)).unwrap().tensors.is_empty());
+    }
 }
 
 #[test]
@@ -271,9 +250,9 @@ fn short_programs_do_not_ask_for_much() {
         );
     }
     program.push(b'.');
-    let error = quickly(|| read(archive(&program)).unwrap_err());
-    assert!(error.to_string().contains("more tensors"), "{error}");
-    quickly(|| facts("x.pt", &archive(&program)).unwrap());
+    let error = read(archive(&program)).unwrap_err();
+    assert!(error.to_string().contains("than a checkpoint has"), "{error}");
+    facts("x.pt", &archive(&program)).unwrap();
 
     // A long list that is copied again and again, and a long text that is encoded.
     let copies = |content: Vec<u8>, function: Vec<u8>| {
@@ -286,12 +265,12 @@ fn short_programs_do_not_ask_for_much() {
         copies(text(&"a".repeat(100_000)), global("_codecs", "encode")),
     ];
     for program in attacks {
-        assert!(quickly(|| reason(archive(&program))).contains("work"));
+        assert!(reason(archive(&program)).contains("work"));
     }
     // Objects without end.
-    assert!(quickly(|| reason(archive(&vec![b']'; 5_000_000]))).contains("objects"));
+    assert!(reason(archive(&vec![b']'; 5_000_000])).contains("objects"));
     let memo: Vec<u8> = [b"N".to_vec(), b"\x94".repeat(5_000_000)].concat();
-    assert!(quickly(|| read(archive(&memo))).is_err());
+    assert!(read(archive(&memo)).is_err());
 }
 
 #[test]
