@@ -5,6 +5,7 @@
 mod d_fine;
 mod rt_detr;
 mod rt_detr_v2;
+pub(crate) mod ultralytics;
 
 use detect::{Detector, ImageInput, Labels};
 use graph::Builder;
@@ -56,9 +57,9 @@ pub(crate) trait Architecture: Sync {
 /// Every architecture, in alphabetical order.
 static ARCHITECTURES: &[&dyn Architecture] = &[&d_fine::DFine, &rt_detr::RtDetr, &rt_detr_v2::RtDetrV2];
 
-/// The names of all architectures.
+/// The names of all architectures: those that a `config.json` may name, and what needs none.
 pub fn architectures() -> Vec<&'static str> {
-    ARCHITECTURES.iter().map(|architecture| architecture.model_type()).collect()
+    ARCHITECTURES.iter().map(|architecture| architecture.model_type()).chain([ultralytics::NAME]).collect()
 }
 
 /// The architecture that a configuration asks for.

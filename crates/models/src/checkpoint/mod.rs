@@ -16,6 +16,8 @@ use serde::Serialize;
 
 use crate::{Error, Files};
 
+pub(crate) use pickle::Node;
+
 /// The one-file form of a safetensors checkpoint.
 const SINGLE: &str = "model.safetensors";
 /// The list of shards of a sharded one.

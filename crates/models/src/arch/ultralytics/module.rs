@@ -34,7 +34,6 @@ pub(super) enum Fact {
     Float(f64),
     Text(String),
     List(Vec<Fact>),
-    Map(Vec<(Fact, Fact)>),
 }
 
 impl Fact {
@@ -58,12 +57,6 @@ impl Fact {
             Self::Text(text) => Some(text),
             _ => None,
         }
-    }
-
-    /// The value of a text key.
-    pub(super) fn get(&self, key: &str) -> Option<&Fact> {
-        let Self::Map(entries) = self else { return None };
-        entries.iter().find(|(own, _)| own.text() == Some(key)).map(|(_, value)| value)
     }
 
     /// One number, or a list of them, as sizes within bounds.
@@ -125,11 +118,6 @@ impl<'a> Layer<'a> {
         b.scoped(name, |b| registry::apply(b, &child, x))
     }
 
-    /// The modules in this one applied one after the other.
-    pub(super) fn sequence(&self, b: &mut Builder, x: &Value) -> Result<Value, Error> {
-        self.names().try_fold(x.clone(), |x, name| self.apply(b, name, &x))
-    }
-
     pub(super) fn fact(&self, key: &str) -> Option<&'a Fact> {
         self.module.facts.get(key).filter(|fact| **fact != Fact::None)
     }
@@ -149,7 +137,8 @@ impl<'a> Layer<'a> {
 
     /// The number that divides channels or cells; at least 1.
     pub(super) fn divisor(&self, key: &str) -> Result<usize, Error> {
-        self.size(key).and_then(|size| if size == 0 { Err(self.unusable(key, "at least 1")) } else { Ok(size) })
+        self.size(key)
+            .and_then(|size| if size == 0 { Err(self.unusable(key, "at least 1")) } else { Ok(size) })
     }
 
     /// A height and a width, or one number for both.

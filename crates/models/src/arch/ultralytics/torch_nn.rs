@@ -3,9 +3,10 @@
 use graph::builder::{Conv, Interpolation, Pool};
 use graph::{Builder, Value};
 
+use super::conv;
 use super::module::{Fact, Layer};
 use crate::Error;
-use crate::layers::{Activation, Norm, floats_as_stored};
+use crate::layers::{Activation, Branch, Norm, fold, widened};
 
 /// Shape and movement of a `Conv2d`.
 pub(super) struct Kernel {
@@ -39,9 +40,9 @@ pub(super) fn kernel(layer: &Layer<'_>, x: &Value) -> Result<Kernel, Error> {
 /// A convolution that no normalization follows.
 pub(super) fn conv2d(b: &mut Builder, layer: &Layer<'_>, x: &Value) -> Result<Value, Error> {
     let Kernel { shape, moves } = kernel(layer, x)?;
-    let weight = layer.w.constant(b, "weight", &shape, floats_as_stored);
+    let weight = layer.w.constant(b, "weight", &shape, widened);
     let bias = layer.w.shape("bias").is_some();
-    let bias = bias.then(|| layer.w.constant(b, "bias", &shape[..1], floats_as_stored));
+    let bias = bias.then(|| layer.w.constant(b, "bias", &shape[..1], widened));
     Ok(b.conv(x, &weight, bias.as_ref(), moves))
 }
 
@@ -55,9 +56,9 @@ pub(super) fn conv_transpose2d(b: &mut Builder, layer: &Layer<'_>, x: &Value) ->
     let [vertical, horizontal] = layer.pair("padding")?;
     let out = layer.size("out_channels")?;
     let weight = [x.size(1), out / groups, height, width];
-    let weight = layer.w.constant(b, "weight", &weight, floats_as_stored);
+    let weight = layer.w.constant(b, "weight", &weight, widened);
     let bias = layer.w.shape("bias").is_some();
-    let bias = bias.then(|| layer.w.constant(b, "bias", &[out], floats_as_stored));
+    let bias = bias.then(|| layer.w.constant(b, "bias", &[out], widened));
     let moves = Conv {
         stride: layer.pair("stride")?,
         padding: [vertical, horizontal, vertical, horizontal],
@@ -76,7 +77,7 @@ pub(super) fn norm(layer: &Layer<'_>, channels: usize) -> Result<Option<Norm>, E
             if epsilon <= 0.0 {
                 return Err(layer.unusable("eps", "a positive number"));
             }
-            Ok(Some(Norm::of(&layer.w, "", channels, epsilon)))
+            Ok(Some(Norm::here(&layer.w, channels, epsilon)))
         }
         _ => Err(layer.unsupported("BatchNorm2d")),
     }
@@ -84,7 +85,7 @@ pub(super) fn norm(layer: &Layer<'_>, channels: usize) -> Result<Option<Norm>, E
 
 pub(super) fn batch_norm(b: &mut Builder, layer: &Layer<'_>, x: &Value) -> Result<Value, Error> {
     let norm = norm(layer, x.size(1))?;
-    Ok(norm.map_or_else(|| x.clone(), |norm| norm.apply(b, &layer.w, x)))
+    Ok(norm.map_or_else(|| x.clone(), |norm| norm.apply_here(b, &layer.w, x)))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "one signature for all modules")]
@@ -92,8 +93,34 @@ pub(super) fn identity(_: &mut Builder, _: &Layer<'_>, x: &Value) -> Result<Valu
     Ok(x.clone())
 }
 
+/// The modules in it one after the other; a convolution and the normalization behind it are folded into one.
 pub(super) fn sequential(b: &mut Builder, layer: &Layer<'_>, x: &Value) -> Result<Value, Error> {
-    layer.sequence(b, x)
+    let names: Vec<&str> = layer.names().collect();
+    let kind = |at: usize| names.get(at).and_then(|name| layer.optional(name)).map(|module| module.kind());
+    let (mut x, mut at) = (x.clone(), 0);
+    while let Some(name) = names.get(at) {
+        let pair = (kind(at), kind(at + 1)) == (Some("Conv2d"), Some("BatchNorm2d"));
+        if pair && !layer.w.exact() {
+            x = conv_norm(b, layer, [name, names[at + 1]], &x)?;
+            at += 2;
+        } else {
+            x = layer.apply(b, name, &x)?;
+            at += 1;
+        }
+    }
+    Ok(x)
+}
+
+fn conv_norm(b: &mut Builder, layer: &Layer<'_>, names: [&str; 2], x: &Value) -> Result<Value, Error> {
+    let conv = layer.child(names[0])?;
+    let Kernel { shape, moves } = kernel(&conv, x)?;
+    let branch = Branch {
+        kernel: conv.w.tensor("weight", &shape),
+        bias: conv.w.shape("bias").map(|_| conv.w.tensor("bias", &shape[..1])),
+        norm: norm(&layer.child(names[1])?, shape[0])?,
+    };
+    let (weight, bias) = fold(vec![branch], shape);
+    Ok(conv::convolve(b, layer, names[0], x, conv::Folded { weight, bias, moves }))
 }
 
 pub(super) fn activation(b: &mut Builder, layer: &Layer<'_>, x: &Value) -> Result<Value, Error> {
@@ -172,8 +199,16 @@ pub(super) fn upsample(b: &mut Builder, layer: &Layer<'_>, x: &Value) -> Result<
 /// `padding` is left, right, top, bottom.
 pub(super) fn zero_pad(b: &mut Builder, layer: &Layer<'_>, x: &Value) -> Result<Value, Error> {
     match layer.sizes("padding")?[..] {
-        [all] => Ok(b.pad(x, [all; 4], 0.0)),
-        [left, right, top, bottom] => Ok(b.pad(x, [top, left, bottom, right], 0.0)),
+        [all] => Ok(b.zero_border(x, [all; 4])),
+        [left, right, top, bottom] => Ok(b.zero_border(x, [top, left, bottom, right])),
         _ => Err(layer.unusable("padding", "one number or four")),
     }
+}
+
+/// `x` at another size, by its nearest pixels.
+pub(super) fn nearest(b: &mut Builder, x: &Value, [height, width]: [usize; 2]) -> Value {
+    if [x.size(2), x.size(3)] == [height, width] {
+        return x.clone();
+    }
+    b.resize(x, height, width, Interpolation::Nearest)
 }
