@@ -2,6 +2,8 @@
 //!
 //! The size of the input is fixed here, because positions and anchors become constants; only the batch stays open.
 
+use std::collections::BTreeMap;
+
 use detect::{ChannelOrder, Detector, ElementType, ImageInput, Labels, Resize};
 use graph::{Builder, Model};
 
@@ -87,7 +89,10 @@ pub struct Exported {
 /// In the order of [`crate::ErrorKind`]: nothing usable in the source, not a detector that we know, no labels, or a
 /// checkpoint that cannot be exported.
 pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Error> {
-    let Some(config) = Config::find(files)? else { return Err(without_config(files)) };
+    let Some(config) = Config::find(files)? else {
+        let pickled = arch::ultralytics::export(files, options)?;
+        return pickled.ok_or_else(|| without_config(files));
+    };
     let architecture = arch::find(&config)?;
     let source = Source { config: &config, files, options };
     let mut warnings = Vec::new();
@@ -101,12 +106,42 @@ pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Er
     let weights = Weights::new(&checkpoint, architecture.renames(), options.exact)?;
     let mut builder = Builder::new(architecture.model_type(), options.opset);
     architecture.build(source, &detector, &weights, &mut builder)?;
+    finish(builder, &weights, detector, warnings, BTreeMap::new())
+}
+
+/// What was built, with the description of its detector and more `metadata`.
+///
+/// # Errors
+/// [`Error::Weights`] when the checkpoint does not fit, [`Error::Graph`] with the first node that does not.
+pub(crate) fn finish(
+    builder: Builder,
+    weights: &Weights,
+    detector: Detector,
+    warnings: Vec<String>,
+    metadata: BTreeMap<String, String>,
+) -> Result<Exported, Error> {
     // What does not fit in the checkpoint explains more than the first node that it breaks.
     let ignored = weights.finish()?;
     let mut model = builder.finish("sightline", env!("CARGO_PKG_VERSION"))?;
+    model.metadata.extend(metadata);
     model.metadata.insert(Detector::METADATA_KEY.into(), detector.to_json());
     model.metadata.insert(LABELS_KEY.into(), detector.labels.to_lines());
     Ok(Exported { model, detector, ignored, warnings })
+}
+
+/// Refuses an input that is empty, or larger than anything that a detector sees.
+///
+/// # Errors
+/// [`Error::Underivable`] with the option that sets the size.
+pub(crate) fn checked_size(height: u32, width: u32) -> Result<(), Error> {
+    if [height, width].iter().all(|side| (1..=LARGEST_SIDE).contains(side)) {
+        return Ok(());
+    }
+    Err(Error::Underivable {
+        what: "the input size",
+        reason: format!("{height}×{width} is not between 1 and {LARGEST_SIDE} pixels"),
+        option: "--size WIDTHxHEIGHT",
+    })
 }
 
 /// The class names: those of the prompt for an open vocabulary, else the caller's or the source's.
@@ -148,7 +183,7 @@ fn labels(
 /// Why there is nothing to export: the weights may say more than the absence of a configuration.
 fn without_config(files: &dyn Files) -> Error {
     match Checkpoint::read(files) {
-        Err(error @ Error::PickledWeights { .. }) => error,
+        Err(error @ Error::ForeignCode { .. }) => error,
         _ => Error::MissingFile { file: CONFIG.into() },
     }
 }
@@ -169,15 +204,7 @@ fn image_input(
     };
     warnings.extend(processor.warnings.iter().cloned());
     let (height, width) = options.size.unwrap_or_else(|| processor.canvas());
-    for side in [height, width] {
-        if !(1..=LARGEST_SIDE).contains(&side) {
-            return Err(Error::Underivable {
-                what: "the input size",
-                reason: format!("{height}×{width} is not between 1 and {LARGEST_SIDE} pixels"),
-                option: "--size WIDTHxHEIGHT",
-            });
-        }
-    }
+    checked_size(height, width)?;
     let resize = options.resize.or_else(|| processor.resize()).ok_or_else(|| Error::Underivable {
         what: "the resize policy",
         reason: format!("`size` in `{}` is a way of padding that no policy is equal to", processor.file),

@@ -198,17 +198,18 @@ impl Builder {
         self.node_of("GatherElements", &[x, positions], attributes, x.dtype, positions.shape.clone())
     }
 
-    /// Rows of `x` `[batch, rows, width]` at `positions` `[batch, count]`: `[batch, count, width]`.
+    /// Rows of `x` `[batch, rows, width]` at `positions` `[batch, count]` or `[batch, count, 1]`: `[batch, count, width]`.
     pub fn gather_rows(&mut self, x: &Value, positions: &Value) -> Value {
+        let indices = if positions.rank() == 2 { self.unsqueeze(positions, &[2]) } else { positions.clone() };
         if x.rank() != 3
-            || positions.rank() != 2
-            || x.shape[0] != positions.shape[0]
-            || positions.dtype != DataType::I64
+            || indices.rank() != 3
+            || indices.size(2) != 1
+            || x.shape[0] != indices.shape[0]
+            || indices.dtype != DataType::I64
         {
             return self.mismatch("GatherND", &[x, positions]);
         }
-        let indices = self.unsqueeze(positions, &[2]);
-        let shape = vec![positions.shape[0].clone(), positions.shape[1].clone(), x.shape[2].clone()];
+        let shape = vec![indices.shape[0].clone(), indices.shape[1].clone(), x.shape[2].clone()];
         self.node_of("GatherND", &[x, &indices], [("batch_dims", Attribute::Int(1))], x.dtype, shape)
     }
 

@@ -10,6 +10,7 @@ mod owlv2;
 mod owlvit;
 mod rt_detr;
 mod rt_detr_v2;
+pub(crate) mod ultralytics;
 
 use detect::{Detector, ImageInput, Labels};
 use graph::Builder;
@@ -70,9 +71,9 @@ static ARCHITECTURES: &[&dyn Architecture] = &[
     &rt_detr_v2::RtDetrV2,
 ];
 
-/// The names of all architectures.
+/// The names of all architectures: those that a `config.json` may name, and what needs none.
 pub fn architectures() -> Vec<&'static str> {
-    ARCHITECTURES.iter().map(|architecture| architecture.model_type()).collect()
+    ARCHITECTURES.iter().map(|architecture| architecture.model_type()).chain([ultralytics::NAME]).collect()
 }
 
 /// The architecture that a configuration asks for.

@@ -44,6 +44,7 @@ pub(crate) use deformable::{
     Deformable, LevelRatios, Memory, Reference, Sampling, bare_deformable_attention, deformable_attention,
 };
 pub(crate) use group_norm::group_norm;
+pub(crate) use fold::{Branch, Norm, fold};
 pub(crate) use hgnet::HgNetV2;
 pub(crate) use interpolate::{Interpolate, Kernel};
 pub(crate) use linear::{
@@ -57,7 +58,7 @@ pub(crate) use rms_norm::rms_norm;
 pub(crate) use sine::{Sine, sine_positions};
 pub(crate) use stages::chosen_stages;
 pub(crate) use stored::{
-    RowScale, beside as side_by_side, deferred_floats, floats, joined_rows as joined_tensors, sum_of,
+    RowScale, beside as side_by_side, deferred_floats, floats, joined_rows as joined_tensors, rescaled, sum_of,
     transposed, widened,
 };
 pub(crate) use swin::{SWIN_RENAMES, Swin, TokenMap};

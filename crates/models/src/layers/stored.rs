@@ -98,7 +98,7 @@ pub(crate) fn sum_of(large: Tensor, small: Tensor) -> Tensor {
 }
 
 /// A vector whose elements are rescaled.
-pub(super) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
+pub(crate) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
     let Some(scale) = scale else { return widened(vector) };
     let shape = vector.shape().to_vec();
     deferred_floats(&shape, move || {
