@@ -3,6 +3,7 @@
 //! The table is sorted. A family is found by `model_type`, never by guessing from tensor names.
 
 mod d_fine;
+mod deimv2;
 mod rt_detr;
 mod rt_detr_v2;
 
@@ -54,7 +55,8 @@ pub(crate) trait Architecture: Sync {
 }
 
 /// Every architecture, in alphabetical order.
-static ARCHITECTURES: &[&dyn Architecture] = &[&d_fine::DFine, &rt_detr::RtDetr, &rt_detr_v2::RtDetrV2];
+static ARCHITECTURES: &[&dyn Architecture] =
+    &[&d_fine::DFine, &deimv2::Deimv2, &rt_detr::RtDetr, &rt_detr_v2::RtDetrV2];
 
 /// The names of all architectures.
 pub fn architectures() -> Vec<&'static str> {

@@ -262,8 +262,8 @@ impl Raw {
         for points in points {
             limits.within("decoder_n_points", *points, 1, 256)?;
         }
-        if self.encode_proj_layers.len() > self.encoder_in_channels.len() || self.projected_levels().is_none()
-        {
+        let fits = self.encode_proj_layers.len() <= self.encoder_in_channels.len();
+        if self.encoder_layers > 0 && !(fits && self.projected_levels().is_some()) {
             let value = format!("{:?}", self.encode_proj_layers);
             return Err(refuse("encode_proj_layers", value, "levels of `encoder_in_channels`"));
         }
