@@ -2,8 +2,10 @@
 //!
 //! The table is sorted. A family is found by `model_type`, never by guessing from tensor names.
 
+mod detr;
 mod rt_detr;
 mod rt_detr_v2;
+mod table_transformer;
 
 use detect::{Detector, ImageInput, Labels};
 use graph::Builder;
@@ -53,7 +55,8 @@ pub(crate) trait Architecture: Sync {
 }
 
 /// Every architecture, in alphabetical order.
-static ARCHITECTURES: &[&dyn Architecture] = &[&rt_detr::RtDetr, &rt_detr_v2::RtDetrV2];
+static ARCHITECTURES: &[&dyn Architecture] =
+    &[&detr::Detr, &rt_detr::RtDetr, &rt_detr_v2::RtDetrV2, &table_transformer::TableTransformer];
 
 /// The names of all architectures.
 pub fn architectures() -> Vec<&'static str> {

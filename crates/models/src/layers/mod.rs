@@ -7,8 +7,10 @@
 mod activation;
 mod attention;
 mod backbone;
+mod constant;
 mod conv;
 mod deformable;
+mod feed_forward;
 mod linear;
 mod padding;
 mod resnet;
@@ -17,20 +19,16 @@ mod stored;
 mod timm_resnet;
 
 pub(crate) use activation::Activation;
-#[expect(unused_imports, reason = "the families that follow use them")]
-pub(crate) use attention::{Attended, attend, attention};
-pub(crate) use attention::{Attention, self_attention};
-#[expect(unused_imports, reason = "the families that follow use it")]
+pub(crate) use attention::{Attended, Attention, attend, attention, head_factor, self_attention};
 pub(crate) use backbone::Backbone;
-#[expect(unused_imports, reason = "the families that follow use it")]
-pub(crate) use conv::conv2d;
-pub(crate) use conv::{ConvNorm, conv_norm, rep_vgg};
+pub(crate) use constant::{Layer, Norm as ConstantNorm, Rows};
+pub(crate) use conv::{ConvNorm, conv_norm, conv2d, rep_vgg};
 pub(crate) use deformable::{Deformable, Reference, Sampling, deformable_attention};
+pub(crate) use feed_forward::{Between, feed_forward};
 pub(crate) use linear::{layer_norm, linear, mlp};
-#[expect(unused_imports, reason = "the families that follow use them")]
-pub(crate) use padding::{Level, Padding};
-pub(crate) use resnet::{ResNet, ResNetKind};
 #[expect(unused_imports, reason = "the families that follow use it")]
-pub(crate) use sine::Sine;
-pub(crate) use sine::sine_positions;
+pub(crate) use padding::Level;
+pub(crate) use padding::Padding;
+pub(crate) use resnet::{ResNet, ResNetKind};
+pub(crate) use sine::{Sine, sine_positions};
 pub(crate) use stored::deferred_floats;

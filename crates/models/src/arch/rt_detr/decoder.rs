@@ -4,12 +4,12 @@ use graph::{Builder, Value};
 
 use super::anchors::anchors;
 use super::config::{Generation, RtDetrConfig};
-use super::encoder::{PROJECTIONS, feed_forward, tokens};
+use super::encoder::{PROJECTIONS, tokens};
 use crate::Error;
 use crate::config::CONFIG;
 use crate::layers::{
-    Attention, ConvNorm, Deformable, Reference, Sampling, conv_norm, deferred_floats, deformable_attention,
-    layer_norm, linear, mlp, self_attention,
+    Attention, Between, ConvNorm, Deformable, Reference, Sampling, conv_norm, deferred_floats,
+    deformable_attention, feed_forward, layer_norm, linear, mlp, self_attention,
 };
 use crate::weights::Weights;
 
@@ -254,7 +254,7 @@ fn decoder_layer(
     let x = layer_norm(b, w, "encoder_attn_layer_norm", &x, epsilon);
 
     let sizes = [config.decoder_ffn_dim, config.d_model];
-    let fed = feed_forward(b, w, &x, sizes, config.decoder_activation);
+    let fed = feed_forward(b, w, &x, sizes, Between::Fixed(config.decoder_activation));
     let x = b.add(&x, &fed);
     layer_norm(b, w, "final_layer_norm", &x, epsilon)
 }

@@ -7,7 +7,8 @@ use super::config::RtDetrConfig;
 use crate::Error;
 use crate::config::CONFIG;
 use crate::layers::{
-    Activation, Attention, ConvNorm, conv_norm, layer_norm, linear, rep_vgg, self_attention, sine_positions,
+    Activation, Attention, Between, ConvNorm, conv_norm, feed_forward, layer_norm, rep_vgg, self_attention,
+    sine_positions,
 };
 use crate::weights::Weights;
 
@@ -118,24 +119,9 @@ fn encoder_layer(
         x = layer_norm(b, w, "final_layer_norm", &x, epsilon);
     }
     let sizes = [config.encoder_ffn_dim, config.encoder_hidden_dim];
-    let fed = feed_forward(b, w, &x, sizes, config.encoder_activation);
+    let fed = feed_forward(b, w, &x, sizes, Between::Fixed(config.encoder_activation));
     let x = b.add(&x, &fed);
     if before { x } else { layer_norm(b, w, "final_layer_norm", &x, epsilon) }
-}
-
-/// Two linear layers with an activation between them.
-pub(super) fn feed_forward(
-    b: &mut Builder,
-    w: &Weights,
-    x: &Value,
-    [inner, out]: [usize; 2],
-    activation: Activation,
-) -> Value {
-    w.scope(b, "mlp", |b, w| {
-        let x = linear(b, w, "fc1", x, inner);
-        let x = activation.apply(b, &x);
-        linear(b, w, "fc2", &x, out)
-    })
 }
 
 /// From coarse to fine, then from fine to coarse.
