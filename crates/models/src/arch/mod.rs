@@ -2,6 +2,8 @@
 //!
 //! The table is sorted. A family is found by `model_type`, never by guessing from tensor names.
 
+mod conditional_detr;
+mod dab_detr;
 mod detr;
 mod rt_detr;
 mod rt_detr_v2;
@@ -55,8 +57,14 @@ pub(crate) trait Architecture: Sync {
 }
 
 /// Every architecture, in alphabetical order.
-static ARCHITECTURES: &[&dyn Architecture] =
-    &[&detr::Detr, &rt_detr::RtDetr, &rt_detr_v2::RtDetrV2, &table_transformer::TableTransformer];
+static ARCHITECTURES: &[&dyn Architecture] = &[
+    &conditional_detr::ConditionalDetr,
+    &dab_detr::DabDetr,
+    &detr::Detr,
+    &rt_detr::RtDetr,
+    &rt_detr_v2::RtDetrV2,
+    &table_transformer::TableTransformer,
+];
 
 /// The names of all architectures.
 pub fn architectures() -> Vec<&'static str> {

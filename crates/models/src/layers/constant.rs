@@ -3,6 +3,8 @@
 //! A decoder starts from learned queries, and everything up to its first look at the image depends on the weights only.
 //! Numbers are carried in double precision and rounded once.
 
+use std::sync::Arc;
+
 use graph::Tensor;
 
 use super::stored::{deferred_floats, floats};
@@ -13,6 +15,40 @@ use crate::weights::Weights;
 pub(crate) struct Rows {
     width: usize,
     values: Vec<f64>,
+}
+
+/// Rows that are computed when they are needed.
+#[derive(Clone)]
+pub(crate) struct FixedRows {
+    count: usize,
+    compute: Arc<dyn Fn() -> Rows + Send + Sync>,
+}
+
+impl FixedRows {
+    /// `count` rows.
+    pub(crate) fn new(count: usize, compute: impl Fn() -> Rows + Send + Sync + 'static) -> Self {
+        Self { count, compute: Arc::new(compute) }
+    }
+
+    /// The rows of a tensor, along its last dimension.
+    pub(crate) fn of(tensor: Tensor) -> Self {
+        let (_, before) = tensor.shape().split_last().unwrap_or((&1, &[]));
+        Self::new(before.iter().product(), move || Rows::of(&tensor))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn rows(&self) -> Rows {
+        (self.compute)()
+    }
+
+    /// The tensor of this shape that holds them.
+    pub(crate) fn tensor(&self, shape: &[usize]) -> Tensor {
+        let own = self.clone();
+        deferred_floats(shape, move || own.rows().to_floats())
+    }
 }
 
 /// A fully connected layer.
@@ -34,6 +70,16 @@ impl Layer {
     pub(crate) fn of(w: &Weights, name: &str, [out, input]: [usize; 2]) -> Self {
         let w = w.child(name);
         Self { weight: w.tensor("weight", &[out, input]), bias: w.tensor("bias", &[out]) }
+    }
+
+    /// The weights, a row for each element that comes out.
+    pub(crate) fn weights(&self) -> Rows {
+        Rows::of(&self.weight)
+    }
+
+    /// The bias, one row.
+    pub(crate) fn bias(&self) -> Rows {
+        Rows::of(&self.bias)
     }
 
     /// The elements of a row that goes in.
@@ -73,7 +119,15 @@ impl Rows {
         Self { width: width.max(1), values }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &[f64]> {
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.values.len() / self.width
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[f64]> + Clone {
         self.values.chunks_exact(self.width)
     }
 
@@ -86,14 +140,25 @@ impl Rows {
         self.map(|value| 1.0 / (1.0 + (-value).exp()))
     }
 
+    /// These elements of each row.
+    pub(crate) fn taken(&self, elements: &[usize]) -> Self {
+        let values = self.iter().flat_map(|row| elements.iter().map(|at| row[*at])).collect();
+        Self { width: elements.len().max(1), values }
+    }
+
+    /// Each row with zeros behind it, up to this width.
+    pub(crate) fn widened(&self, width: usize) -> Self {
+        let zeros = std::iter::repeat(&0.0);
+        let values =
+            self.iter().flat_map(|row| row.iter().chain(zeros.clone()).take(width).copied()).collect();
+        Self { width: width.max(1), values }
+    }
+
     /// The sum with as many rows, or with one row that is added to each.
-    pub(crate) fn plus(mut self, other: &Self) -> Self {
-        if self.values.len() < other.values.len() {
-            return other.clone().plus(&self);
-        }
-        let repeated = other.values.iter().cycle();
-        self.values.iter_mut().zip(repeated).for_each(|(value, more)| *value += more);
-        self
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        let (long, short) = if self.count() < other.count() { (other, self) } else { (self, other) };
+        let pairs = long.values.iter().zip(short.values.iter().cycle());
+        Self { width: self.width, values: pairs.map(|(a, b)| a + b).collect() }
     }
 
     pub(crate) fn through(&self, layer: &Layer) -> Self {
@@ -136,11 +201,6 @@ impl Rows {
 
     pub(crate) fn to_floats(&self) -> Vec<f32> {
         self.values.iter().map(|value| *value as f32).collect()
-    }
-
-    /// The tensor of this shape that holds the rows, computed when the graph is written.
-    pub(crate) fn tensor(shape: &[usize], rows: impl Fn() -> Self + Send + Sync + 'static) -> Tensor {
-        deferred_floats(shape, move || rows().to_floats())
     }
 }
 

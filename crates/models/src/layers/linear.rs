@@ -42,16 +42,19 @@ pub(super) fn scaled_linear(
 
 /// Linear layers `layers.0`, `layers.1` … with `ReLU` between them; `sizes` are their outputs.
 pub(crate) fn mlp(b: &mut Builder, w: &Weights, name: &str, x: &Value, sizes: &[usize]) -> Value {
-    w.scope(b, name, |b, w| {
-        let mut x = x.clone();
-        for (index, size) in sizes.iter().enumerate() {
-            x = linear(b, w, &format!("layers.{index}"), &x, *size);
-            if index + 1 < sizes.len() {
-                x = b.relu(&x);
-            }
+    w.scope(b, name, |b, w| mlp_of(b, w, x, sizes))
+}
+
+/// As [`mlp`], with the weights of the module itself.
+pub(crate) fn mlp_of(b: &mut Builder, w: &Weights, x: &Value, sizes: &[usize]) -> Value {
+    let mut x = x.clone();
+    for (index, size) in sizes.iter().enumerate() {
+        x = linear(b, w, &format!("layers.{index}"), &x, *size);
+        if index + 1 < sizes.len() {
+            x = b.relu(&x);
         }
-        x
-    })
+    }
+    x
 }
 
 /// Layer normalization over the last dimension.

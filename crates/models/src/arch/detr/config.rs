@@ -88,7 +88,15 @@ pub(in crate::arch) struct Defaults {
 impl DetrConfig {
     /// Reads and checks the configuration.
     pub(in crate::arch) fn read(config: &Config, defaults: Defaults) -> Result<Self, Error> {
-        let object = with_own_names(config.raw());
+        Self::from_object(config.raw(), defaults)
+    }
+
+    /// The same for a file that another family has changed.
+    pub(in crate::arch) fn from_object(
+        object: &Map<String, Value>,
+        defaults: Defaults,
+    ) -> Result<Self, Error> {
+        let object = with_own_names(object);
         let raw: Raw = Config::parse(&object)?;
         let queries = raw.num_queries.unwrap_or(defaults.queries);
         raw.check(queries)?;

@@ -9,7 +9,8 @@ use super::config::DetrConfig;
 use super::encoder::{PROJECTIONS, Scene, fed};
 use super::{EPSILON, NormPlace};
 use crate::layers::{
-    Attended, Attention, ConstantNorm, Layer, Rows, attend, attention, head_factor, layer_norm, linear,
+    Attended, Attention, ConstantNorm, FixedRows, Layer, Rows, attend, attention, head_factor, layer_norm,
+    linear,
 };
 use crate::weights::Weights;
 
@@ -39,13 +40,13 @@ pub(super) fn decode(
         let keys = b.add(memory, &scene.position);
         let given = Given { config, place, memory, keys, bias: scene.bias.as_ref(), queries };
         let shape = [1, config.queries, config.width];
-        let stored = given.queries.clone();
-        let position = Rows::tensor(&shape, move || Rows::of(&stored));
+        let position = FixedRows::of(given.queries.clone()).tensor(&shape);
         let position = b.weight(&w.full("query_position_embeddings"), position);
         let mut x = position.clone();
         if w.exact() {
             let [_, count, width] = shape;
-            x = b.weight(&w.full("start"), Rows::tensor(&shape, move || Rows::zeros(count, width)));
+            let zeros = FixedRows::new(count, move || Rows::zeros(count, width));
+            x = b.weight(&w.full("start"), zeros.tensor(&shape));
         }
         for index in 0..config.decoder.layers {
             let name = format!("layers.{index}");
@@ -87,13 +88,14 @@ fn first_layer(b: &mut Builder, w: &Weights, given: &Given<'_>) -> Value {
     let width = config.width;
     let start = Start::of(w, config, place);
     let own = start.clone();
-    let x = b.weight(&w.full("start"), Rows::tensor(&[1, 1, width], move || own.answer()));
+    let answer = FixedRows::new(1, move || own.answer());
+    let x = b.weight(&w.full("start"), answer.tensor(&[1, 1, width]));
     let stored = given.queries.clone();
-    let questions = Rows::tensor(&[1, config.queries, width], move || start.questions(&stored));
+    let questions = FixedRows::new(config.queries, move || start.questions(&stored));
 
     let attended = w.scope(b, "encoder_attn", |b, w| {
         let [_, k_proj, v_proj, o_proj] = PROJECTIONS;
-        let q = b.weight(&w.full("questions"), questions);
+        let q = b.weight(&w.full("questions"), questions.tensor(&[1, config.queries, width]));
         let k = linear(b, w, k_proj, &given.keys, width);
         let v = linear(b, w, v_proj, given.memory, width);
         let mixed = attend(b, [&q, &k, &v], given.bias, config.decoder.heads, true);

@@ -1,12 +1,14 @@
 //! From the image to the encoder's output: backbone, positions, layers of attention of the map to itself.
 
 use graph::builder::Conv;
-use graph::{Builder, Value};
+use graph::{Builder, Tensor, Value};
 
 use super::config::DetrConfig;
 use super::{EPSILON, NormPlace};
 use crate::Error;
-use crate::layers::{Attended, Attention, Padding, Rows, Sine, attention, conv2d, feed_forward, layer_norm};
+use crate::layers::{
+    Attended, Attention, FixedRows, Padding, Rows, Sine, attention, conv2d, feed_forward, layer_norm,
+};
 use crate::weights::Weights;
 
 /// The names of an attention's projections.
@@ -20,6 +22,8 @@ pub(in crate::arch) struct Scene {
     pub(in crate::arch) cells: Value,
     /// Where each of them lies, `[batch or 1, cells, width]`.
     pub(in crate::arch) position: Value,
+    /// The same as a tensor, where it does not depend on the image.
+    pub(in crate::arch) fixed: Option<Tensor>,
     /// What is added to the scores of cells as keys, where some of them are padding.
     pub(in crate::arch) bias: Option<Value>,
 }
@@ -39,21 +43,25 @@ impl Scene {
             return Err(super::refuse("out_indices", "empty".into(), "at least one map"));
         };
         let level = padding.level(b, [map.size(2), map.size(3)]);
-        let position = if config.learned_positions {
-            learned_positions(b, w, config.width, level.size)?
-        } else {
-            level.sine(b, &w.full("position_embedding"), sine)
+        let name = w.full("position_embedding");
+        let fixed = match (config.learned_positions, level.is_padded()) {
+            (true, _) => Some(learned_positions(w, config.width, level.size)?),
+            (false, false) => Some(sine.positions(level.size)),
+            (false, true) => None,
+        };
+        let position = match &fixed {
+            Some(table) => b.weight(&name, table.clone()),
+            None => level.sine(b, &name, sine),
         };
         let map = conv2d(b, w, "input_projection", map, [config.width, 1], Conv::new(1, 0), true);
         let cells = b.flatten_from(&map, 2);
         let cells = b.transpose(&cells, &[0, 2, 1]);
-        Ok(Self { cells, position, bias: level.key_bias(b) })
+        Ok(Self { cells, position, fixed, bias: level.key_bias(b) })
     }
 }
 
-/// A row of a table for columns, then one for rows, for each cell.
-fn learned_positions(b: &mut Builder, w: &Weights, width: usize, size: [usize; 2]) -> Result<Value, Error> {
-    let [height, columns] = size;
+/// A row of a table for columns, then one of a table for rows, for each cell: `[1, cells, width]`.
+fn learned_positions(w: &Weights, width: usize, [height, columns]: [usize; 2]) -> Result<Tensor, Error> {
     if height > LEARNED || columns > LEARNED {
         return Err(Error::Underivable {
             what: "a usable input size",
@@ -64,7 +72,7 @@ fn learned_positions(b: &mut Builder, w: &Weights, width: usize, size: [usize; 2
     let w = w.child("position_embedding");
     let [by_row, by_column] = ["row_embeddings.weight", "column_embeddings.weight"]
         .map(|name| w.tensor(name, &[LEARNED, width / 2]));
-    let table = Rows::tensor(&[1, height * columns, width], move || {
+    let rows = FixedRows::new(height * columns, move || {
         let (by_row, by_column) = (Rows::of(&by_row), Rows::of(&by_column));
         let cells = by_row
             .iter()
@@ -72,7 +80,7 @@ fn learned_positions(b: &mut Builder, w: &Weights, width: usize, size: [usize; 2
             .flat_map(|row| by_column.iter().take(columns).flat_map(move |column| column.iter().chain(row)));
         Rows::new(width, cells.copied().collect())
     });
-    Ok(b.weight(&w.full("weight"), table))
+    Ok(rows.tensor(&[1, height * columns, width]))
 }
 
 /// The encoder's output; `placed` gives a layer's positions from what it starts with.
@@ -113,7 +121,7 @@ fn layer(
 }
 
 /// The second half of a layer.
-pub(super) fn fed(
+pub(in crate::arch) fn fed(
     b: &mut Builder,
     w: &Weights,
     config: &DetrConfig,
@@ -128,7 +136,7 @@ pub(super) fn fed(
 
 impl NormPlace {
     /// The sum of `x` and what `block` makes of it, normalized before or after.
-    pub(super) fn around(
+    pub(in crate::arch) fn around(
         self,
         b: &mut Builder,
         w: &Weights,

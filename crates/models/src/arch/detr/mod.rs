@@ -17,7 +17,7 @@ use crate::weights::{Rename, Weights};
 use crate::{Checkpoint, Error};
 
 pub(super) use config::{Defaults, DetrConfig, refuse};
-pub(super) use encoder::{Scene, encode};
+pub(super) use encoder::{Scene, encode, fed};
 
 /// ε of the layer normalizations, the default of PyTorch.
 pub(super) const EPSILON: f32 = 1e-5;
