@@ -2,10 +2,14 @@
 //!
 //! The table is sorted. A family is found by `model_type`, never by guessing from tensor names.
 
+mod conditional_detr;
 mod d_fine;
+mod dab_detr;
 mod deimv2;
+mod detr;
 mod rt_detr;
 mod rt_detr_v2;
+mod table_transformer;
 
 use detect::{Detector, ImageInput, Labels};
 use graph::Builder;
@@ -55,8 +59,16 @@ pub(crate) trait Architecture: Sync {
 }
 
 /// Every architecture, in alphabetical order.
-static ARCHITECTURES: &[&dyn Architecture] =
-    &[&d_fine::DFine, &deimv2::Deimv2, &rt_detr::RtDetr, &rt_detr_v2::RtDetrV2];
+static ARCHITECTURES: &[&dyn Architecture] = &[
+    &conditional_detr::ConditionalDetr,
+    &d_fine::DFine,
+    &dab_detr::DabDetr,
+    &deimv2::Deimv2,
+    &detr::Detr,
+    &rt_detr::RtDetr,
+    &rt_detr_v2::RtDetrV2,
+    &table_transformer::TableTransformer,
+];
 
 /// The names of all architectures.
 pub fn architectures() -> Vec<&'static str> {

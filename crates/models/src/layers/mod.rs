@@ -9,9 +9,11 @@
 mod activation;
 mod attention;
 mod backbone;
+mod constant;
 mod conv;
 mod deformable;
 mod dinov3;
+mod feed_forward;
 mod fold;
 mod hgnet;
 mod interpolate;
@@ -27,22 +29,22 @@ mod timm_resnet;
 mod vit;
 
 pub(crate) use activation::Activation;
-pub(crate) use attention::{Attended, attend, attention};
-pub(crate) use attention::{Attention, self_attention};
+pub(crate) use attention::{Attended, Attention, attend, attention, head_factor, self_attention};
 pub(crate) use backbone::Backbone;
-pub(crate) use conv::conv2d;
-pub(crate) use conv::{ConvNorm, conv_norm, rep_vgg};
-pub(crate) use deformable::{Deformable, Reference, Sampling, deformable_attention};
-pub(crate) use deformable::{LevelRatios, Memory, bare_deformable_attention};
+pub(crate) use constant::{FixedRows, Layer, Norm as ConstantNorm, Rows};
+pub(crate) use conv::{ConvNorm, conv_norm, conv2d, rep_vgg};
+pub(crate) use deformable::{
+    Deformable, LevelRatios, Memory, Reference, Sampling, bare_deformable_attention, deformable_attention,
+};
 pub(crate) use dinov3::DinoV3;
+pub(crate) use feed_forward::{Between, feed_forward};
 pub(crate) use hgnet::HgNetV2;
 pub(crate) use interpolate::{Interpolate, Kernel};
-pub(crate) use linear::{activated_mlp, layer_norm, linear, mlp, unbiased_linear};
+pub(crate) use linear::{activated_mlp, layer_norm, linear, mlp, mlp_of, unbiased_linear};
 pub(crate) use padding::{Level, Padding};
 pub(crate) use resnet::{ResNet, ResNetKind};
 pub(crate) use rms_norm::rms_norm;
-pub(crate) use sine::Sine;
-pub(crate) use sine::sine_positions;
+pub(crate) use sine::{Sine, sine_of, sine_positions, sine_rows};
 pub(crate) use stages::chosen_stages;
 pub(crate) use stored::deferred_floats;
 pub(crate) use swin::{SWIN_RENAMES, Swin, TokenMap};
