@@ -7,6 +7,11 @@ mod d_fine;
 mod dab_detr;
 mod deimv2;
 mod detr;
+mod grounding_dino;
+mod mm_grounding_dino;
+mod omdet_turbo;
+mod owlv2;
+mod owlvit;
 mod rt_detr;
 mod rt_detr_v2;
 mod table_transformer;
@@ -65,6 +70,11 @@ static ARCHITECTURES: &[&dyn Architecture] = &[
     &dab_detr::DabDetr,
     &deimv2::Deimv2,
     &detr::Detr,
+    &grounding_dino::GroundingDino,
+    &mm_grounding_dino::MmGroundingDino,
+    &omdet_turbo::OmDetTurbo,
+    &owlv2::Owlv2,
+    &owlvit::OwlVit,
     &rt_detr::RtDetr,
     &rt_detr_v2::RtDetrV2,
     &table_transformer::TableTransformer,
