@@ -173,6 +173,7 @@ fn vision(b: &mut Builder, x: &Value, grid: &Value) {
         ("average_pool", b.average_pool(x, pool(2, 2, 0, false))),
         ("average_pool_ceil", b.average_pool(x, pool(2, 2, 0, true))),
         ("average_pool_padded", b.average_pool(x, pool(3, 1, 1, false))),
+        ("padded_average_pool", b.padded_average_pool(x, pool(3, 2, 1, false))),
         ("resize_nearest", b.resize(x, 18, 22, Interpolation::Nearest)),
         ("resize_nearest_odd", b.resize(x, 7, 25, Interpolation::Nearest)),
         ("resize_linear", b.resize(x, 20, 13, Interpolation::Linear)),

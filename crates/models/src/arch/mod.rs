@@ -2,7 +2,11 @@
 //!
 //! The table is sorted. A family is found by `model_type`, never by guessing from tensor names.
 
+mod conditional_detr;
 mod d_fine;
+mod dab_detr;
+mod deimv2;
+mod detr;
 mod grounding_dino;
 mod mm_grounding_dino;
 mod omdet_turbo;
@@ -10,6 +14,7 @@ mod owlv2;
 mod owlvit;
 mod rt_detr;
 mod rt_detr_v2;
+mod table_transformer;
 pub(crate) mod ultralytics;
 
 use detect::{Detector, ImageInput, Labels};
@@ -61,7 +66,11 @@ pub(crate) trait Architecture: Sync {
 
 /// Every architecture, in alphabetical order.
 static ARCHITECTURES: &[&dyn Architecture] = &[
+    &conditional_detr::ConditionalDetr,
     &d_fine::DFine,
+    &dab_detr::DabDetr,
+    &deimv2::Deimv2,
+    &detr::Detr,
     &grounding_dino::GroundingDino,
     &mm_grounding_dino::MmGroundingDino,
     &omdet_turbo::OmDetTurbo,
@@ -69,6 +78,7 @@ static ARCHITECTURES: &[&dyn Architecture] = &[
     &owlvit::OwlVit,
     &rt_detr::RtDetr,
     &rt_detr_v2::RtDetrV2,
+    &table_transformer::TableTransformer,
 ];
 
 /// The names of all architectures: those that a `config.json` may name, and what needs none.

@@ -80,7 +80,7 @@ fn attention(b: &mut Builder, w: &Weights, x: &Value, spec: VitAttention<'_>, sc
 }
 
 /// Queries (divided by the root of their width), keys and values of all heads, side by side.
-fn projections(b: &mut Builder, w: &Weights, x: &Value, spec: VitAttention<'_>) -> Value {
+pub(super) fn projections(b: &mut Builder, w: &Weights, x: &Value, spec: VitAttention<'_>) -> Value {
     let inner = spec.heads * spec.head;
     let factor = head_factor(inner, spec.heads);
     let (mut matrices, mut biases) = (Vec::new(), Vec::new());

@@ -6,8 +6,8 @@ use super::config::RtDetrConfig;
 use crate::Error;
 use crate::config::CONFIG;
 use crate::layers::{
-    Activation, Attention, ConvNorm, CspRep, Fusion, conv_norm, fuse, layer_norm, linear, require_halving,
-    self_attention, sine_positions,
+    Activation, Attention, Between, ConvNorm, CspRep, Fusion, activated_mlp, conv_norm, feed_forward, fuse,
+    layer_norm, require_halving, self_attention, sine_positions,
 };
 use crate::weights::Weights;
 
@@ -140,23 +140,23 @@ fn encoder_layer(
         x = layer_norm(b, w, "final_layer_norm", &x, epsilon);
     }
     let sizes = [config.encoder_ffn_dim, config.encoder_hidden_dim];
-    let fed = feed_forward(b, w, &x, config.feed_forward, sizes, config.encoder_activation);
+    let fed = fed(b, w, config, &x, sizes, config.encoder_activation);
     let x = b.add(&x, &fed);
     if before { x } else { layer_norm(b, w, "final_layer_norm", &x, epsilon) }
 }
 
 /// Two linear layers with an activation between them.
-pub(in crate::arch) fn feed_forward(
+pub(in crate::arch) fn fed(
     b: &mut Builder,
     w: &Weights,
+    config: &RtDetrConfig,
     x: &Value,
-    names: [&str; 2],
-    [inner, out]: [usize; 2],
+    sizes: [usize; 2],
     activation: Activation,
 ) -> Value {
-    w.scope(b, "mlp", |b, w| {
-        let x = linear(b, w, names[0], x, inner);
-        let x = activation.apply(b, &x);
-        linear(b, w, names[1], &x, out)
-    })
+    if config.listed_layers {
+        activated_mlp(b, w, "mlp", x, &sizes, activation)
+    } else {
+        feed_forward(b, w, x, sizes, Between::Fixed(activation))
+    }
 }
