@@ -5,6 +5,7 @@
 mod d_fine;
 mod rt_detr;
 mod rt_detr_v2;
+mod yolos;
 
 use detect::{Detector, ImageInput, Labels};
 use graph::Builder;
@@ -54,7 +55,7 @@ pub(crate) trait Architecture: Sync {
 }
 
 /// Every architecture, in alphabetical order.
-static ARCHITECTURES: &[&dyn Architecture] = &[&d_fine::DFine, &rt_detr::RtDetr, &rt_detr_v2::RtDetrV2];
+static ARCHITECTURES: &[&dyn Architecture] = &[&d_fine::DFine, &rt_detr::RtDetr, &rt_detr_v2::RtDetrV2, &yolos::Yolos];
 
 /// The names of all architectures.
 pub fn architectures() -> Vec<&'static str> {

@@ -42,6 +42,6 @@ pub(crate) use rms_norm::rms_norm;
 pub(crate) use sine::Sine;
 pub(crate) use sine::sine_positions;
 pub(crate) use stages::chosen_stages;
-pub(crate) use stored::deferred_floats;
+pub(crate) use stored::{deferred_floats, floats, widened};
 pub(crate) use swin::{SWIN_RENAMES, Swin, TokenMap};
 pub(crate) use vit::{VitAttention, VitBlock, VitMlp, vit_block};

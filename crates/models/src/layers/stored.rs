@@ -9,7 +9,7 @@ use bytes::Bytes;
 use graph::{DataType, Tensor};
 
 /// The values of a floating-point tensor, borrowed where they are `float32` already.
-pub(super) fn floats(tensor: &Tensor) -> Cow<'_, [f32]> {
+pub(crate) fn floats(tensor: &Tensor) -> Cow<'_, [f32]> {
     let values = match tensor.dtype() {
         DataType::F32 => tensor.as_f32(),
         _ => tensor.to_f32().map(Cow::Owned),
@@ -31,7 +31,7 @@ fn bytes_of(values: Vec<f32>) -> Bytes {
 }
 
 /// The tensor as `float32`.
-pub(super) fn widened(tensor: Tensor) -> Tensor {
+pub(crate) fn widened(tensor: Tensor) -> Tensor {
     if tensor.dtype() == DataType::F32 {
         return tensor;
     }
