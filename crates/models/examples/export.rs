@@ -1,6 +1,6 @@
 //! Exports a folder's checkpoint to an ONNX file and prints how long it took and how much memory it needed.
 //!
-//!     cargo run --release -p models --example export -- DIR OUT.onnx [--exact] [--opset N]
+//!     cargo run --release -p models --example export -- DIR OUT.onnx [--exact] [--opset N] [--prompt TEXT]… [--task TEXT]
 //!
 //! The memory is the peak of the whole process (`VmHWM`), the checkpoint that was read into it included.
 
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use bytes::Bytes;
-use models::{Error, ExportOptions, Files, export};
+use models::{Error, ExportOptions, Files, Prompt, export};
 
 struct Folder(PathBuf);
 
@@ -35,16 +35,20 @@ impl Files for Folder {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(folder), Some(out)) = (arguments.next(), arguments.next()) else {
-        return Err("export DIR OUT.onnx [--exact] [--opset N]".into());
+        return Err("export DIR OUT.onnx [--exact] [--opset N] [--prompt TEXT]… [--task TEXT]".into());
     };
     let mut options = ExportOptions::default();
+    let mut prompt = Prompt::default();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--exact" => options.exact = true,
             "--opset" => options.opset = arguments.next().unwrap_or_default().parse()?,
+            "--prompt" => prompt.texts.extend(arguments.next()),
+            "--task" => prompt.task = arguments.next(),
             other => return Err(format!("unknown argument `{other}`").into()),
         }
     }
+    options.prompt = (!prompt.texts.is_empty()).then_some(prompt);
     let started = Instant::now();
     let exported = export(&Folder(folder.into()), &options)?;
     let built = started.elapsed();

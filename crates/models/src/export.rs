@@ -182,7 +182,7 @@ fn image_input(
     }
     let resize = options.resize.or_else(|| processor.resize()).ok_or_else(|| Error::Underivable {
         what: "the resize policy",
-        reason: format!("`size` in `{}` pads after the normalisation", processor.file),
+        reason: format!("`size` in `{}` is a way of padding that no policy is equal to", processor.file),
         option: "--resize stretch|letterbox",
     })?;
     Ok(ImageInput {

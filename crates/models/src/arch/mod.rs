@@ -3,6 +3,11 @@
 //! The table is sorted. A family is found by `model_type`, never by guessing from tensor names.
 
 mod d_fine;
+mod grounding_dino;
+mod mm_grounding_dino;
+mod omdet_turbo;
+mod owlv2;
+mod owlvit;
 mod rt_detr;
 mod rt_detr_v2;
 mod yolos;
@@ -55,7 +60,17 @@ pub(crate) trait Architecture: Sync {
 }
 
 /// Every architecture, in alphabetical order.
-static ARCHITECTURES: &[&dyn Architecture] = &[&d_fine::DFine, &rt_detr::RtDetr, &rt_detr_v2::RtDetrV2, &yolos::Yolos];
+static ARCHITECTURES: &[&dyn Architecture] = &[
+    &d_fine::DFine,
+    &grounding_dino::GroundingDino,
+    &mm_grounding_dino::MmGroundingDino,
+    &omdet_turbo::OmDetTurbo,
+    &owlv2::Owlv2,
+    &owlvit::OwlVit,
+    &rt_detr::RtDetr,
+    &rt_detr_v2::RtDetrV2,
+    &yolos::Yolos,
+];
 
 /// The names of all architectures.
 pub fn architectures() -> Vec<&'static str> {

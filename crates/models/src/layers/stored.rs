@@ -41,14 +41,14 @@ pub(crate) fn widened(tensor: Tensor) -> Tensor {
 
 /// A factor for each row of a matrix, or for all of them.
 #[derive(Debug, Clone)]
-pub(super) struct RowScale(Arc<[f32]>);
+pub(crate) struct RowScale(Arc<[f32]>);
 
 impl RowScale {
-    pub(super) fn all(factor: f32) -> Self {
+    pub(crate) fn all(factor: f32) -> Self {
         Self(Arc::new([factor]))
     }
 
-    pub(super) fn each(factors: Vec<f32>) -> Self {
+    pub(crate) fn each(factors: Vec<f32>) -> Self {
         Self(factors.into())
     }
 
@@ -58,7 +58,7 @@ impl RowScale {
 }
 
 /// Tensors one after the other along their first dimension, as one of this shape.
-pub(super) fn joined_rows(mut tensors: Vec<Tensor>, shape: &[usize]) -> Tensor {
+pub(crate) fn joined_rows(mut tensors: Vec<Tensor>, shape: &[usize]) -> Tensor {
     if tensors.len() == 1 {
         return tensors.remove(0);
     }
@@ -69,7 +69,7 @@ pub(super) fn joined_rows(mut tensors: Vec<Tensor>, shape: &[usize]) -> Tensor {
 const TILE: usize = 32;
 
 /// A matrix `[out, in]` as `[in, out]`, its rows rescaled.
-pub(super) fn transposed(matrix: Tensor, scale: Option<RowScale>) -> Tensor {
+pub(crate) fn transposed(matrix: Tensor, scale: Option<RowScale>) -> Tensor {
     let [rows, columns] = *matrix.shape() else { return matrix };
     deferred_floats(&[columns, rows], move || {
         let values = floats(&matrix);
@@ -88,6 +88,15 @@ pub(super) fn transposed(matrix: Tensor, scale: Option<RowScale>) -> Tensor {
     })
 }
 
+/// The sum of two tensors, the second repeated along the first dimensions of the first.
+pub(crate) fn sum_of(large: Tensor, small: Tensor) -> Tensor {
+    let shape = large.shape().to_vec();
+    deferred_floats(&shape, move || {
+        let small = floats(&small);
+        floats(&large).iter().zip(small.iter().cycle()).map(|(a, b)| a + b).collect()
+    })
+}
+
 /// A vector whose elements are rescaled.
 pub(super) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
     let Some(scale) = scale else { return widened(vector) };
@@ -98,7 +107,7 @@ pub(super) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
 }
 
 /// Matrices `[out, in]`, each with a factor, turned and side by side: `[in, sum of out]`.
-pub(super) fn beside(matrices: Vec<(Tensor, f32)>) -> Tensor {
+pub(crate) fn beside(matrices: Vec<(Tensor, f32)>) -> Tensor {
     let columns: usize = matrices.iter().map(|(matrix, _)| matrix.shape()[0]).sum();
     let rows = matrices.first().map_or(0, |(matrix, _)| matrix.shape()[1]);
     deferred_floats(&[rows, columns], move || {
