@@ -67,6 +67,27 @@ impl Builder {
         self.node_of("Conv", &inputs, attributes, x.dtype, shape)
     }
 
+    /// The convolution that goes the other way: each pixel becomes a square as large as the kernel, of a weight
+    /// `[in, out, side, side]` and a bias `[out]`; the squares lie side by side.
+    pub fn enlarging_conv(&mut self, x: &Value, weight: &Value, bias: Option<&Value>) -> Value {
+        let mut inputs = vec![x, weight];
+        inputs.extend(bias);
+        let side = weight.size(2);
+        let fits = x.rank() == 4
+            && weight.rank() == 4
+            && x.shape[1] == weight.shape[0]
+            && weight.shape[2] == weight.shape[3]
+            && bias.is_none_or(|bias| bias.shape == weight.shape[1..2])
+            && inputs.iter().all(|value| value.dtype == x.dtype);
+        let sides = [2, 3].map(|axis| x.size(axis).checked_mul(side).filter(|size| *size > 0));
+        let ([Some(height), Some(width)], true) = (sides, fits) else {
+            return self.mismatch("ConvTranspose", &inputs);
+        };
+        let shape = vec![x.shape[0].clone(), weight.shape[1].clone(), height.into(), width.into()];
+        let attributes = [("kernel_shape", integers(&[side; 2])), ("strides", integers(&[side; 2]))];
+        self.node_of("ConvTranspose", &inputs, attributes, x.dtype, shape)
+    }
+
     /// `(x - mean) / sqrt(variance + epsilon) × scale + bias` by channel, with fixed statistics.
     pub fn batch_norm(&mut self, x: &Value, parameters: [&Value; 4], epsilon: f32) -> Value {
         let [scale, bias, mean, variance] = parameters;

@@ -4,6 +4,7 @@
 
 mod d_fine;
 mod grounding_dino;
+mod lw_detr;
 mod mm_grounding_dino;
 mod omdet_turbo;
 mod owlv2;
@@ -63,6 +64,7 @@ pub(crate) trait Architecture: Sync {
 static ARCHITECTURES: &[&dyn Architecture] = &[
     &d_fine::DFine,
     &grounding_dino::GroundingDino,
+    &lw_detr::LwDetr,
     &mm_grounding_dino::MmGroundingDino,
     &omdet_turbo::OmDetTurbo,
     &owlv2::Owlv2,
