@@ -150,7 +150,7 @@ fn labels(
 /// Why there is nothing to export: the weights may say more than the absence of a configuration.
 fn without_config(files: &dyn Files) -> Error {
     match Checkpoint::read(files) {
-        Err(error @ Error::PickledWeights { .. }) => error,
+        Err(error @ Error::ForeignCode { .. }) => error,
         _ => Error::MissingFile { file: CONFIG.into() },
     }
 }
