@@ -8,6 +8,7 @@ mod dab_detr;
 mod deimv2;
 mod detr;
 mod grounding_dino;
+mod lw_detr;
 mod mm_grounding_dino;
 mod omdet_turbo;
 mod owlv2;
@@ -16,6 +17,7 @@ mod rt_detr;
 mod rt_detr_v2;
 mod table_transformer;
 pub(crate) mod ultralytics;
+mod yolos;
 
 use detect::{Detector, ImageInput, Labels};
 use graph::Builder;
@@ -72,6 +74,7 @@ static ARCHITECTURES: &[&dyn Architecture] = &[
     &deimv2::Deimv2,
     &detr::Detr,
     &grounding_dino::GroundingDino,
+    &lw_detr::LwDetr,
     &mm_grounding_dino::MmGroundingDino,
     &omdet_turbo::OmDetTurbo,
     &owlv2::Owlv2,
@@ -79,6 +82,7 @@ static ARCHITECTURES: &[&dyn Architecture] = &[
     &rt_detr::RtDetr,
     &rt_detr_v2::RtDetrV2,
     &table_transformer::TableTransformer,
+    &yolos::Yolos,
 ];
 
 /// The names of all architectures: those that a `config.json` may name, and what needs none.

@@ -57,15 +57,15 @@ pub(crate) use linear::{
     activated_mlp, joined_linear, layer_norm, linear, mlp, mlp_of, scaled_linear, unbiased_linear,
 };
 pub(crate) use padding::{Level, Padding};
-pub(crate) use proposals::{Proposals, proposals};
+pub(crate) use proposals::{BoxForm, Proposals, proposals};
 pub(crate) use pyramid::{CspRep, Fusion, fuse, require_halving};
 pub(crate) use resnet::{ResNet, ResNetKind};
 pub(crate) use rms_norm::rms_norm;
 pub(crate) use sine::{Sine, sine_of, sine_positions, sine_rows};
 pub(crate) use stages::chosen_stages;
 pub(crate) use stored::{
-    RowScale, beside as side_by_side, deferred_floats, floats, joined_rows as joined_tensors, rescaled, sum_of,
-    transposed, widened,
+    RowScale, beside as side_by_side, deferred_floats, end_to_end, floats, joined_rows as joined_tensors,
+    rescaled, rows_of, sum_of, transposed, widened,
 };
 pub(crate) use swin::{SWIN_RENAMES, Swin, TokenMap};
 pub(crate) use timm_resnet::TimmResNet;

@@ -1,4 +1,4 @@
-//! Proposals of two-stage detectors: a box around each cell of the pyramid, as logits, and which of them count.
+//! Proposals of two-stage detectors: a box around each cell of the pyramid, and which of them count.
 //!
 //! Reference: `generate_encoder_output_proposals` of Deformable DETR in transformers. The cells of a padded image are
 //! placed relative to the part of their level that is image, so those beside it lie outside and do not count.
@@ -16,32 +16,53 @@ const BOUNDS: [f32; 2] = [0.01, 0.99];
 /// in half precision.
 const MASKED: f32 = 1e4;
 
+/// What the numbers of a box are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BoxForm {
+    /// Logits of centre and size; one that does not count has infinite ones.
+    Logits,
+    /// Centre and size; all are 0 in one that does not count.
+    Relative,
+}
+
+impl BoxForm {
+    fn of(self, x: f32) -> f32 {
+        if self == Self::Logits { (x / (1.0 - x)).ln() } else { x }
+    }
+
+    fn masked(self) -> f32 {
+        if self == Self::Logits { MASKED } else { 0.0 }
+    }
+}
+
 /// A proposal for each cell, level by level.
 #[derive(Debug, Clone)]
 pub(crate) struct Proposals {
-    /// Centre and size as logits: `[cells, 4]`, or `[batch, cells, 4]` on padded levels.
-    pub(crate) logits: Value,
+    /// Centre and size: `[cells, 4]`, or `[batch, cells, 4]` on padded levels.
+    pub(crate) boxes: Value,
     /// 1 where a proposal counts, else 0: `[1 or batch, cells, 1]`; `None` when all count.
     pub(crate) counts: Option<Value>,
+    /// How many count at least; the padding of an image may leave none.
+    pub(crate) least: usize,
 }
 
 impl Proposals {
-    /// The logits of the cells `chosen` `[batch, queries]`: `[batch, queries, 4]`.
+    /// The boxes of the cells `chosen` `[batch, queries]`: `[batch, queries, 4]`.
     pub(crate) fn of(&self, b: &mut Builder, chosen: &Value) -> Value {
-        if self.logits.rank() == 2 {
-            return b.gather(&self.logits, chosen, 0);
+        if self.boxes.rank() == 2 {
+            return b.gather(&self.boxes, chosen, 0);
         }
-        b.gather_rows(&self.logits, chosen)
+        b.gather_rows(&self.boxes, chosen)
     }
 }
 
 /// The proposals of these levels, the finest first.
-pub(crate) fn proposals(b: &mut Builder, levels: &[Level]) -> Proposals {
+pub(crate) fn proposals(b: &mut Builder, levels: &[Level], form: BoxForm) -> Proposals {
     b.scoped("proposals", |b| {
         let sizes: Vec<[usize; 2]> = levels.iter().map(|level| level.size).collect();
         match levels.iter().map(|level| level.counts(b)).collect::<Option<Vec<_>>>() {
-            Some(reach) => placed(b, &sizes, &reach),
-            None => constant(b, &sizes),
+            Some(reach) => placed(b, &sizes, &reach, form),
+            None => constant(b, &sizes, form),
         }
     })
 }
@@ -65,7 +86,7 @@ fn counts(numbers: &[f32]) -> bool {
     numbers.iter().all(|number| *number > BOUNDS[0] && *number < BOUNDS[1])
 }
 
-fn constant(b: &mut Builder, sizes: &[[usize; 2]]) -> Proposals {
+fn constant(b: &mut Builder, sizes: &[[usize; 2]], form: BoxForm) -> Proposals {
     let boxes = boxes(sizes);
     let valid: Vec<bool> = boxes.iter().map(|numbers| counts(numbers)).collect();
     let cells = boxes.len();
@@ -73,18 +94,18 @@ fn constant(b: &mut Builder, sizes: &[[usize; 2]]) -> Proposals {
         let mask = valid.iter().map(|valid| f32::from(u8::from(*valid))).collect();
         b.floats(&[1, cells, 1], mask)
     });
-    let logits = deferred_floats(&[cells, 4], move || {
-        let logit = |x: f32| (x / (1.0 - x)).ln();
+    let least = valid.iter().filter(|valid| **valid).count();
+    let table = deferred_floats(&[cells, 4], move || {
         let row = |(numbers, valid): (&[f32; 4], &bool)| {
-            if *valid { numbers.map(logit) } else { [MASKED; 4] }
+            if *valid { numbers.map(|x| form.of(x)) } else { [form.masked(); 4] }
         };
         boxes.iter().zip(&valid).flat_map(row).collect()
     });
-    Proposals { logits: b.weight("proposals", logits), counts: mask }
+    Proposals { boxes: b.weight("proposals", table), counts: mask, least }
 }
 
 /// With the number of rows and of columns of each level that are image.
-fn placed(b: &mut Builder, sizes: &[[usize; 2]], reach: &[[Value; 2]]) -> Proposals {
+fn placed(b: &mut Builder, sizes: &[[usize; 2]], reach: &[[Value; 2]], form: BoxForm) -> Proposals {
     let cells: usize = sizes.iter().map(|[height, width]| height * width).sum();
     let mut parts = Vec::new();
     for ([rows, columns], [height, width]) in reach.iter().zip(sizes) {
@@ -95,23 +116,25 @@ fn placed(b: &mut Builder, sizes: &[[usize; 2]], reach: &[[Value; 2]]) -> Propos
         let middles = b.floats(&[1, height * width, 2], middles);
         parts.push(b.div(&middles, &reach));
     }
-    let centres = b.concat(&parts.iter().collect::<Vec<_>>(), 1);
+    let mut centres = b.concat(&parts.iter().collect::<Vec<_>>(), 1);
     let inside = inside(b, &centres, sizes);
 
-    let (one, masked) = (b.scalar(1.0), b.scalar(MASKED));
-    // Beyond the bounds nothing is used; there the logarithm shall stay a number.
-    let safe = b.clip(&centres, BOUNDS[0], BOUNDS[1]);
-    let rest = b.sub(&one, &safe);
-    let odds = b.div(&safe, &rest);
-    let centres = b.log(&odds);
+    let masked = b.scalar(form.masked());
+    if form == BoxForm::Logits {
+        // Beyond the bounds nothing is used; there the logarithm shall stay a number.
+        let safe = b.clip(&centres, BOUNDS[0], BOUNDS[1]);
+        let one = b.scalar(1.0);
+        let rest = b.sub(&one, &safe);
+        let odds = b.div(&safe, &rest);
+        centres = b.log(&odds);
+    }
     let sides: Vec<f32> = boxes(sizes).into_iter().flat_map(|numbers| [numbers[2], numbers[3]]).collect();
-    let sides =
-        sides.into_iter().map(|side| if counts(&[side]) { (side / (1.0 - side)).ln() } else { MASKED });
+    let sides = sides.into_iter().map(|side| if counts(&[side]) { form.of(side) } else { form.masked() });
     let sides = b.floats(&[1, cells, 2], sides.collect());
     let sides = b.select(&inside, &sides, &masked);
     let centres = b.select(&inside, &centres, &masked);
-    let logits = b.concat(&[&centres, &sides], -1);
-    Proposals { logits, counts: Some(b.cast(&inside, graph::DataType::F32)) }
+    let boxes = b.concat(&[&centres, &sides], -1);
+    Proposals { boxes, counts: Some(b.cast(&inside, graph::DataType::F32)), least: 0 }
 }
 
 /// Which proposals count, as booleans `[batch, cells, 1]`.

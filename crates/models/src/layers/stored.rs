@@ -65,6 +65,17 @@ pub(crate) fn joined_rows(mut tensors: Vec<Tensor>, shape: &[usize]) -> Tensor {
     deferred_floats(shape, move || tensors.iter().flat_map(|tensor| floats(tensor).into_owned()).collect())
 }
 
+/// The rows `start..start + count` of a tensor's first dimension.
+pub(crate) fn rows_of(tensor: &Tensor, start: usize, count: usize) -> Tensor {
+    let mut shape = tensor.shape().to_vec();
+    let width: usize = shape.iter().skip(1).product();
+    if let Some(rows) = shape.first_mut() {
+        *rows = count;
+    }
+    let tensor = tensor.clone();
+    deferred_floats(&shape, move || floats(&tensor)[start * width..][..count * width].to_vec())
+}
+
 /// Side of the squares in which a matrix is turned, so that reads and writes both stay in the cache.
 const TILE: usize = 32;
 
@@ -126,7 +137,7 @@ pub(crate) fn beside(matrices: Vec<(Tensor, f32)>) -> Tensor {
 }
 
 /// Vectors of `length` elements, each with a factor, one after the other; zeros where there is none.
-pub(super) fn end_to_end(vectors: Vec<(Option<Tensor>, f32)>, length: usize) -> Tensor {
+pub(crate) fn end_to_end(vectors: Vec<(Option<Tensor>, f32)>, length: usize) -> Tensor {
     deferred_floats(&[vectors.len() * length], move || {
         let mut out = Vec::with_capacity(vectors.len() * length);
         for (vector, factor) in &vectors {

@@ -9,8 +9,8 @@ use super::{Generation, heads};
 use crate::Error;
 use crate::config::CONFIG;
 use crate::layers::{
-    Attended, Attention, Deformable, LevelRatios, Reference, Sine, attention, box_sine, deferred_floats,
-    deformable_attention, layer_norm, linear, mlp, proposals,
+    Attended, Attention, BoxForm, Deformable, LevelRatios, Reference, Sine, attention, box_sine,
+    deferred_floats, deformable_attention, layer_norm, linear, mlp, proposals,
 };
 use crate::weights::Weights;
 
@@ -43,7 +43,7 @@ pub(super) fn select(
         let expected = format!("at most {}, the cells of this input size", memory.cells.size(1));
         return Err(Error::unsupported(CONFIG, "num_queries", queries, expected));
     }
-    let proposals = proposals(b, &memory.pyramid.levels);
+    let proposals = proposals(b, &memory.pyramid.levels, BoxForm::Logits);
     let kept = proposals.counts.as_ref().map(|counts| b.mul(memory.cells, counts));
     let x = linear(b, w, "enc_output", kept.as_ref().unwrap_or(memory.cells), width);
     let candidates = layer_norm(b, w, "enc_output_norm", &x, config.layer_norm_eps);
