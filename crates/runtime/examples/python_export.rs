@@ -25,7 +25,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         attempt_limit: Duration::from_mins(20),
     };
     let start = Instant::now();
-    match export(&request, &setup, &mut |event| println!("{:6.1} s {event:?}", start.elapsed().as_secs_f64())) {
+    match export(&request, &setup, &mut |event| println!("{:6.1} s {event:?}", start.elapsed().as_secs_f64()))
+    {
         Ok(exported) => println!("{exported:#?}"),
         Err(Error::PythonExport(failure)) => println!("{}", failure.report()),
         Err(error) => return Err(error.into()),
