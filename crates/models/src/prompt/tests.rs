@@ -54,6 +54,9 @@ fn the_longest_text_is_read_where_it_is_told() {
     assert!(matches!(tokenizer.encode(&"x".repeat(LONGEST_TEXT + 1), None), Err(Error::Refused { .. })));
 }
 
+/// What is changed, in which layout, and how.
+type Change<'a> = (&'a str, &'a str, &'a dyn Fn(&mut Value));
+
 #[test]
 fn a_damaged_tokenizer_is_one_error() {
     let change = |name: &str, change: &dyn Fn(&mut Value)| {
@@ -62,7 +65,7 @@ fn a_damaged_tokenizer_is_one_error() {
         change(&mut content);
         files.with("tokenizer.json", content.to_string())
     };
-    let changes: [(&str, &str, &dyn Fn(&mut Value)); 15] = [
+    let changes: [Change<'_>; 15] = [
         ("no model", "clip", &|file| file["model"] = Value::Null),
         ("another model", "clip", &|file| file["model"]["type"] = "Unigram".into()),
         ("prefix", "clip", &|file| file["model"]["continuing_subword_prefix"] = "long".into()),
@@ -80,7 +83,7 @@ fn a_damaged_tokenizer_is_one_error() {
         }),
         ("template", "bert", &|file| file["post_processor"]["special_tokens"] = json!({})),
         ("template of two", "bert", &|file| {
-            file["post_processor"]["single"][1]["Sequence"]["id"] = "B".into()
+            file["post_processor"]["single"][1]["Sequence"]["id"] = "B".into();
         }),
         ("added", "bert", &|file| file["added_tokens"] = json!([{"id": "x"}])),
         ("version", "bert", &|file| file["version"] = "2.0".into()),
