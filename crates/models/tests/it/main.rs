@@ -7,4 +7,5 @@ mod hostile;
 mod import;
 mod parity;
 mod pickled;
+mod prompts;
 mod sources;
