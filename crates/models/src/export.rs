@@ -98,8 +98,10 @@ pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Er
     let mut warnings = Vec::new();
     let labels = labels(architecture, source, &mut warnings)?;
     let input = image_input(files, architecture, options, &mut warnings)?;
+    let keeps_ratio = matches!(input.resize, Resize::ShortestEdge { .. });
     let detector = architecture.detector(source, labels, input)?;
     detector.validate()?;
+    warnings.extend(fitting_warning(keeps_ratio, &detector, options));
 
     let checkpoint = Checkpoint::read(files)?;
     warnings.extend(class_warning(architecture, &checkpoint, &detector)?);
@@ -207,15 +209,9 @@ fn image_input(
     checked_size(height, width)?;
     let resize = options.resize.or_else(|| processor.resize()).ok_or_else(|| Error::Underivable {
         what: "the resize policy",
-        reason: format!("`size` in `{}` pads after the normalisation", processor.file),
+        reason: format!("`size` in `{}` is a way of padding that no policy is equal to", processor.file),
         option: "--resize stretch|letterbox",
     })?;
-    if matches!(resize, Resize::ShortestEdge { .. }) && options.size.is_none() {
-        warnings.push(format!(
-            "every image is padded to {width}×{height} pixels, whatever its shape: `--size WIDTHxHEIGHT` (what your \
-             images need) or `--resize stretch` with it makes a graph that computes less"
-        ));
-    }
     Ok(ImageInput {
         tensor: "pixel_values".into(),
         width,
@@ -231,6 +227,24 @@ fn image_input(
         mask: None,
         image_size: None,
     })
+}
+
+/// What a fixed size means for a source whose processor keeps the ratio of an image.
+fn fitting_warning(keeps_ratio: bool, detector: &Detector, options: &ExportOptions) -> Option<String> {
+    let input = &detector.input;
+    let size = format!("{}×{} pixels", input.width, input.height);
+    match input.resize {
+        Resize::ShortestEdge { .. } if options.size.is_none() => Some(format!(
+            "every image is padded to {size}, whatever its shape: `--size WIDTHxHEIGHT` (what your images need) or \
+             `--resize stretch` with it makes a graph that computes less"
+        )),
+        Resize::Stretch if keeps_ratio && options.resize.is_none() => Some(format!(
+            "every image is stretched to {size}, because `{}` cannot tell padding from image: `--size WIDTHxHEIGHT` \
+             with the shape of your images keeps their ratio",
+            detector.architecture
+        )),
+        _ => None,
+    }
 }
 
 /// Compares the labels with the classes that the head has.

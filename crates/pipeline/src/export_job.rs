@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::package::write_whole;
 use crate::steps::acquire::acquire;
-use crate::steps::export::{ExportOptions, Origin, make};
+use crate::steps::export::{ExportOptions, Maker, Origin};
 use crate::{Error, Run};
 
 /// An ONNX file and what there is to know about it.
@@ -49,13 +49,15 @@ pub fn export(
     run: &Run<'_>,
 ) -> Result<ExportedFile, Error> {
     let acquired = acquire(source, variant, hub, run)?;
-    let made = make(&acquired, options, false)?;
+    let maker = Maker::new(&acquired, options);
+    let made = maker.make(false)?;
     crate::store::create_dir(folder)?;
     let path = folder.join(format!("{name}.onnx"));
-    write_whole(folder, &path, |file| {
+    write_whole(folder, &path, |file, place| {
         let mut out = BufWriter::with_capacity(1 << 20, file);
         graph::onnx::write(&made.model, &mut out)?;
-        std::io::Write::flush(&mut out).map_err(|source| Error::Io { path: path.clone(), source })
+        std::io::Write::flush(&mut out).map_err(|source| Error::Io { path: path.clone(), source })?;
+        maker.try_out(&made, place)
     })?;
     Ok(ExportedFile {
         path,

@@ -8,6 +8,7 @@ mod detecting;
 mod digest;
 mod error;
 mod export_job;
+mod folding;
 mod images;
 mod inspect;
 mod job;
@@ -21,6 +22,7 @@ mod single;
 mod steps;
 mod store;
 mod subject;
+mod trial;
 
 use std::path::PathBuf;
 use std::time::Instant;

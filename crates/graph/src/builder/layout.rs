@@ -104,6 +104,11 @@ impl Builder {
 
     /// `x` with zeros along `axis`: so many before, so many after.
     pub fn pad(&mut self, x: &Value, axis: i64, before: usize, after: usize) -> Value {
+        self.pad_with(x, axis, before, after, 0.0)
+    }
+
+    /// `x` (`float32`) with more elements of this `value` along `axis`: so many before, so many after.
+    pub fn pad_with(&mut self, x: &Value, axis: i64, before: usize, after: usize, value: f32) -> Value {
         let padded = |position: usize| {
             let size = x.shape[position].fixed()?.checked_add(before)?.checked_add(after)?;
             Some((position, size))
@@ -120,8 +125,11 @@ impl Builder {
         let mut pads = vec![0; 2 * x.rank()];
         pads[position] = before as i64;
         pads[x.rank() + position] = after as i64;
-        let pads = self.ints(&pads);
-        self.node_of("Pad", &[x, &pads], [], x.dtype, shape)
+        let (pads, value) = (self.ints(&pads), self.scalar(value));
+        if x.dtype != value.dtype {
+            self.fail("Pad", format!("{} and float32 do not mix", x.dtype));
+        }
+        self.node_of("Pad", &[x, &pads, &value], [], x.dtype, shape)
     }
 
     /// A new dimension of size 1 at each of `axes` (places in the result).

@@ -146,6 +146,11 @@ impl Builder {
         self.pool("AveragePool", x, pool, [("count_include_pad", Attribute::Int(0))])
     }
 
+    /// The mean of each window, zeros of the padding included.
+    pub fn padded_average_pool(&mut self, x: &Value, pool: Pool) -> Value {
+        self.pool("AveragePool", x, pool, [("count_include_pad", Attribute::Int(1))])
+    }
+
     /// Height and width changed to these sizes, without antialiasing. TensorRT has no cubic interpolation.
     pub fn resize(&mut self, x: &Value, height: usize, width: usize, interpolation: Interpolation) -> Value {
         // Beyond 2^24 a float32 holds no exact size.

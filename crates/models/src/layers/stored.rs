@@ -58,11 +58,22 @@ impl RowScale {
 }
 
 /// Tensors one after the other along their first dimension, as one of this shape.
-pub(super) fn joined_rows(mut tensors: Vec<Tensor>, shape: &[usize]) -> Tensor {
+pub(crate) fn joined_rows(mut tensors: Vec<Tensor>, shape: &[usize]) -> Tensor {
     if tensors.len() == 1 {
         return tensors.remove(0);
     }
     deferred_floats(shape, move || tensors.iter().flat_map(|tensor| floats(tensor).into_owned()).collect())
+}
+
+/// The rows `start..start + count` of a tensor's first dimension.
+pub(crate) fn rows_of(tensor: &Tensor, start: usize, count: usize) -> Tensor {
+    let mut shape = tensor.shape().to_vec();
+    let width: usize = shape.iter().skip(1).product();
+    if let Some(rows) = shape.first_mut() {
+        *rows = count;
+    }
+    let tensor = tensor.clone();
+    deferred_floats(&shape, move || floats(&tensor)[start * width..][..count * width].to_vec())
 }
 
 /// Side of the squares in which a matrix is turned, so that reads and writes both stay in the cache.
@@ -88,6 +99,15 @@ pub(crate) fn transposed(matrix: Tensor, scale: Option<RowScale>) -> Tensor {
     })
 }
 
+/// The sum of two tensors, the second repeated along the first dimensions of the first.
+pub(crate) fn sum_of(large: Tensor, small: Tensor) -> Tensor {
+    let shape = large.shape().to_vec();
+    deferred_floats(&shape, move || {
+        let small = floats(&small);
+        floats(&large).iter().zip(small.iter().cycle()).map(|(a, b)| a + b).collect()
+    })
+}
+
 /// A vector whose elements are rescaled.
 pub(crate) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
     let Some(scale) = scale else { return widened(vector) };
@@ -98,7 +118,7 @@ pub(crate) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
 }
 
 /// Matrices `[out, in]`, each with a factor, turned and side by side: `[in, sum of out]`.
-pub(super) fn beside(matrices: Vec<(Tensor, f32)>) -> Tensor {
+pub(crate) fn beside(matrices: Vec<(Tensor, f32)>) -> Tensor {
     let columns: usize = matrices.iter().map(|(matrix, _)| matrix.shape()[0]).sum();
     let rows = matrices.first().map_or(0, |(matrix, _)| matrix.shape()[1]);
     deferred_floats(&[rows, columns], move || {
@@ -117,7 +137,7 @@ pub(super) fn beside(matrices: Vec<(Tensor, f32)>) -> Tensor {
 }
 
 /// Vectors of `length` elements, each with a factor, one after the other; zeros where there is none.
-pub(super) fn end_to_end(vectors: Vec<(Option<Tensor>, f32)>, length: usize) -> Tensor {
+pub(crate) fn end_to_end(vectors: Vec<(Option<Tensor>, f32)>, length: usize) -> Tensor {
     deferred_floats(&[vectors.len() * length], move || {
         let mut out = Vec::with_capacity(vectors.len() * length);
         for (vector, factor) in &vectors {

@@ -2,6 +2,8 @@
 //!
 //! Two graphs are made: the one that is delivered, and the source-exact one that verification compares it with.
 
+use std::path::Path;
+
 use deploy::Precision;
 use detect::{Detector, Labels, Resize};
 use graph::{DataType, ValueInfo};
@@ -9,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::acquire::Acquired;
 use crate::Error;
+use crate::folding::Folding;
 use crate::mapped::{MappedFiles, map_file};
 use crate::run::StepContext;
 use crate::store::Blob;
+use crate::trial::{trial, twin_size};
 
 /// What the caller may set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +32,15 @@ pub struct ExportOptions {
     pub resize: Option<String>,
     /// How bytes become numbers, by the importer's names, when it cannot be derived.
     pub normalize: Option<String>,
+    /// What an open-vocabulary model is to look for, in the order given.
+    #[serde(default)]
+    pub prompt: Vec<String>,
+    /// Its task, instead of the family's own wording.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// How deformable attention reads its points (`grid_sample`, `gather`); `None` for the former.
+    #[serde(default)]
+    pub deformable: Option<String>,
 }
 
 /// A graph and its description.
@@ -90,14 +103,17 @@ pub(crate) fn export(
     options: &ExportOptions,
     context: &StepContext<'_, '_>,
 ) -> Result<Exported, Error> {
-    let exact = context.put_graph(&make(acquired, options, true)?.model)?;
-    let made = make(acquired, options, false)?;
+    let maker = Maker::new(acquired, options);
+    let exact = context.put_graph(&maker.make(true)?.model)?;
+    let made = maker.make(false)?;
     for warning in &made.warnings {
         context.warn(warning);
     }
+    let blob = context.put_graph(&made.model)?;
+    maker.try_out(&made, &context.store().path(&blob))?;
     let Made { model, detector, ignored, origin, .. } = made;
     Ok(Exported {
-        model: context.put_graph(&model)?,
+        model: blob,
         exact,
         detector,
         precision: precision(&model.graph),
@@ -111,40 +127,77 @@ pub(crate) fn export(
     })
 }
 
-/// Makes a graph: the source-exact one, or the one that is delivered.
-pub(crate) fn make(acquired: &Acquired, options: &ExportOptions, exact: bool) -> Result<Made, Error> {
-    let refused = |option: &str, reason: &str| Err(Error::Options(format!("`{option}` {reason}")));
-    match acquired.onnx() {
-        Some(_) if options.opset.is_some() => {
-            refused("--opset", "is for checkpoints; this source is an ONNX file")
-        }
-        Some(file) => import_onnx(acquired, file, options, exact),
-        None if options.head.is_some() => {
-            refused("--head", "describes an ONNX file; this source is a checkpoint")
-        }
-        None if options.normalize.is_some() => {
-            refused("--normalize", "describes an ONNX file; this source is a checkpoint")
-        }
-        None => export_checkpoint(acquired, options, exact),
-    }
+/// Makes graphs of one source.
+pub(crate) struct Maker<'a> {
+    acquired: &'a Acquired,
+    options: &'a ExportOptions,
+    folding: Folding,
 }
 
-fn export_checkpoint(acquired: &Acquired, options: &ExportOptions, exact: bool) -> Result<Made, Error> {
-    let options = models::ExportOptions {
-        opset: options.opset.unwrap_or(models::ExportOptions::default().opset),
-        size: options.height_and_width(),
-        labels: options.labels()?,
-        resize: options.resize()?,
-        exact,
-    };
-    let exported = models::export(&MappedFiles::new(acquired.places()), &options)?;
-    Ok(Made {
-        model: exported.model,
-        detector: exported.detector,
-        ignored: exported.ignored,
-        warnings: exported.warnings,
-        origin: Origin::Checkpoint,
-    })
+impl<'a> Maker<'a> {
+    pub(crate) fn new(acquired: &'a Acquired, options: &'a ExportOptions) -> Self {
+        Self { acquired, options, folding: Folding::default() }
+    }
+
+    /// Makes a graph: the source-exact one, or the one that is delivered.
+    pub(crate) fn make(&self, exact: bool) -> Result<Made, Error> {
+        let options = self.options;
+        let Some(file) = self.acquired.onnx() else {
+            let described =
+                [("--head", options.head.is_some()), ("--normalize", options.normalize.is_some())];
+            if let Some((option, _)) = described.iter().find(|(_, given)| *given) {
+                let reason = format!("`{option}` describes an ONNX file; this source is a checkpoint");
+                return Err(Error::Options(reason));
+            }
+            return self.export_checkpoint(options.height_and_width(), exact);
+        };
+        let built = [
+            ("--opset", options.opset.is_some()),
+            ("--prompt", !options.prompt.is_empty()),
+            ("--task", options.task.is_some()),
+            ("--deformable", options.deformable.is_some()),
+        ];
+        if let Some((option, _)) = built.iter().find(|(_, given)| *given) {
+            return Err(Error::Options(format!(
+                "`{option}` is for checkpoints; this source is an ONNX file"
+            )));
+        }
+        import_onnx(self.acquired, file, options, exact)
+    }
+
+    fn export_checkpoint(&self, size: Option<(u32, u32)>, exact: bool) -> Result<Made, Error> {
+        let options = models::ExportOptions {
+            opset: self.options.opset.unwrap_or(models::ExportOptions::default().opset),
+            size,
+            labels: self.options.labels()?,
+            resize: self.options.resize()?,
+            exact,
+            prompt: self.options.prompt()?,
+            deformable: self.options.deformable()?,
+        };
+        let exported = models::export(&MappedFiles::new(self.acquired.places()), &options)?;
+        let mut model = exported.model;
+        self.folding.apply(&mut model)?;
+        Ok(Made {
+            model,
+            detector: exported.detector,
+            ignored: exported.ignored,
+            warnings: exported.warnings,
+            origin: Origin::Checkpoint,
+        })
+    }
+
+    /// Runs what was made once; `file` holds it.
+    pub(crate) fn try_out(&self, made: &Made, file: &Path) -> Result<(), Error> {
+        let twin = match (&made.origin, twin_size(&made.detector)) {
+            // A network whose positions are of one size has no twin.
+            (Origin::Checkpoint, Some((width, height))) => {
+                self.export_checkpoint(Some((height, width)), false).ok()
+            }
+            _ => None,
+        };
+        trial(file, &made.model, &made.detector, twin.map(|twin| (twin.model, twin.detector)))
+    }
 }
 
 /// A graph that someone else exported: external data folded in, described, otherwise left as it is.
@@ -214,6 +267,26 @@ impl ExportOptions {
             // Ultralytics' way: grey 114, the image in the middle.
             Some("letterbox") => Ok(Some(Resize::Letterbox { fill: 114, centred: true, upscale: true })),
             Some(other) => Err(Error::Options(format!("`--resize {other}` is none of stretch, letterbox"))),
+        }
+    }
+
+    fn prompt(&self) -> Result<Option<models::Prompt>, Error> {
+        if self.prompt.is_empty() {
+            return match &self.task {
+                Some(_) => Err(Error::Options("`--task` goes with `--prompt`".into())),
+                None => Ok(None),
+            };
+        }
+        Ok(Some(models::Prompt { texts: self.prompt.clone(), task: self.task.clone() }))
+    }
+
+    fn deformable(&self) -> Result<models::DeformableForm, Error> {
+        match self.deformable.as_deref() {
+            None | Some("grid_sample") => Ok(models::DeformableForm::GridSample),
+            Some("gather") => Ok(models::DeformableForm::Gather),
+            Some(other) => {
+                Err(Error::Options(format!("`--deformable {other}` is none of grid_sample, gather")))
+            }
         }
     }
 

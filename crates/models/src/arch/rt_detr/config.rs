@@ -55,8 +55,8 @@ pub(in crate::arch) struct RtDetrConfig {
     pub(in crate::arch) decoder_n_levels: usize,
     pub(in crate::arch) decoder_offset_scale: f32,
     pub(in crate::arch) sampling: Sampling,
-    /// The names of the two linear layers between the attentions.
-    pub(in crate::arch) feed_forward: [&'static str; 2],
+    /// The two linear layers behind the attentions are `mlp.layers.0` and `mlp.layers.1`.
+    pub(in crate::arch) listed_layers: bool,
 }
 
 /// The file as it is written.
@@ -169,7 +169,7 @@ impl RtDetrConfig {
             decoder_activation: function("decoder_activation_function", &raw.decoder_activation_function)?,
             activation,
             sampling,
-            feed_forward: ["fc1", "fc2"],
+            listed_layers: false,
             layer_norm_eps: raw.layer_norm_eps,
             batch_norm_eps: raw.batch_norm_eps,
             levels: raw.encoder_in_channels.len(),
@@ -262,8 +262,8 @@ impl Raw {
         for points in points {
             limits.within("decoder_n_points", *points, 1, 256)?;
         }
-        if self.encode_proj_layers.len() > self.encoder_in_channels.len() || self.projected_levels().is_none()
-        {
+        let fits = self.encode_proj_layers.len() <= self.encoder_in_channels.len();
+        if self.encoder_layers > 0 && !(fits && self.projected_levels().is_some()) {
             let value = format!("{:?}", self.encode_proj_layers);
             return Err(refuse("encode_proj_layers", value, "levels of `encoder_in_channels`"));
         }

@@ -4,7 +4,7 @@ use graph::{Builder, Value};
 
 use super::anchors::anchors;
 use super::config::{Generation, RtDetrConfig};
-use super::encoder::{PROJECTIONS, feed_forward, tokens};
+use super::encoder::{PROJECTIONS, fed, tokens};
 use crate::config::CONFIG;
 use crate::layers::{
     Attention, ConvNorm, Deformable, Reference, Sampling, conv_norm, deferred_floats, deformable_attention,
@@ -258,7 +258,7 @@ fn decoder_layer(
     let x = layer_norm(b, w, "encoder_attn_layer_norm", &x, epsilon);
 
     let sizes = [config.decoder_ffn_dim, config.d_model];
-    let fed = feed_forward(b, w, &x, config.feed_forward, sizes, config.decoder_activation);
+    let fed = fed(b, w, config, &x, sizes, config.decoder_activation);
     let x = b.add(&x, &fed);
     layer_norm(b, w, "final_layer_norm", &x, epsilon)
 }
