@@ -9,7 +9,7 @@ use graph::{Builder, Value};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::{Activation, ConvNorm, conv_norm};
+use super::{Activation, ConvNorm, chosen_stages, conv_norm};
 use crate::Error;
 use crate::config::{CONFIG, Config};
 use crate::weights::Weights;
@@ -88,17 +88,10 @@ impl TimmResNet {
             return Err(refuse("output_stride", raw.output_stride.to_string(), &expected));
         }
         network.output_stride = raw.output_stride;
-        let place = |index: &i64| {
-            let counted = if *index < 0 { index.checked_add(5)? } else { *index };
-            usize::try_from(counted).ok().filter(|index| *index < 5)
-        };
-        let outputs: Option<Vec<usize>> = raw.out_indices.iter().map(place).collect();
-        network.outputs = outputs
-            .filter(|outputs| !outputs.is_empty() && outputs.windows(2).all(|pair| pair[0] < pair[1]))
-            .ok_or_else(|| {
-                let value = format!("{:?}", raw.out_indices);
-                refuse("out_indices", value, "indices of the stem (0) and the stages, rising")
-            })?;
+        network.outputs = chosen_stages(4, Some(&raw.out_indices), None).ok_or_else(|| {
+            let value = format!("{:?}", raw.out_indices);
+            refuse("out_indices", value, "indices of the stem (0) and the stages, rising")
+        })?;
         Ok(network)
     }
 

@@ -15,7 +15,9 @@ use crate::sources::{fixture, fixtures, in_memory, options, trained};
 
 /// Operators that TensorRT, ONNX Runtime and the embedded backend all have.
 const OPERATORS: &[&str] = &[
+    "Abs",
     "Add",
+    "And",
     "AveragePool",
     "BatchNormalization",
     "Cast",
@@ -29,6 +31,7 @@ const OPERATORS: &[&str] = &[
     "Gather",
     "GatherND",
     "Gelu",
+    "Greater",
     "GridSample",
     "LayerNormalization",
     "LeakyRelu",
@@ -46,6 +49,8 @@ const OPERATORS: &[&str] = &[
     "Resize",
     "Shape",
     "Sigmoid",
+    "Sin",
+    "Slice",
     "Softmax",
     "Split",
     "Sqrt",
@@ -54,6 +59,7 @@ const OPERATORS: &[&str] = &[
     "TopK",
     "Transpose",
     "Unsqueeze",
+    "Where",
 ];
 
 fn plain() -> ExportOptions {
