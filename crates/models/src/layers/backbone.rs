@@ -1,4 +1,4 @@
-//! The backbone of DETR and its relatives: a ResNet of timm, or one of transformers.
+//! The backbone of DETR and its relatives: a `ResNet` of timm, or one of transformers.
 //!
 //! Three generations of configurations name it: `backbone: "resnet50"` with `use_timm_backbone` (true where nothing
 //! is said) and perhaps `backbone_kwargs`, or `backbone_config` with a `model_type`.

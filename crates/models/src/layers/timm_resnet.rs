@@ -1,7 +1,7 @@
-//! ResNets of the timm library, as backbones of the DETR family: by the names that timm gives them.
+//! `ResNets` of the timm library, as backbones of the DETR family: by the names that timm gives them.
 //!
 //! Papers: <https://arxiv.org/abs/1512.03385>, <https://arxiv.org/abs/1812.01187> (C, D and S: a deep stem; D: average
-//! pooling in the shortcuts), <https://arxiv.org/abs/1611.05431> (ResNeXt). Reference: `timm.models.resnet`. DETR's DC5
+//! pooling in the shortcuts), <https://arxiv.org/abs/1611.05431> (`ResNeXt`). Reference: `timm.models.resnet`. DETR's DC5
 //! keeps the resolution of the last stage and dilates its kernels instead (`output_stride`).
 
 use graph::builder::Pool;
