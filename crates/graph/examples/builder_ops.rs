@@ -158,7 +158,7 @@ fn layout(b: &mut Builder, image: &Value, x: &Value) {
 fn vision(b: &mut Builder, x: &Value, grid: &Value) {
     let kernel = weight(b, "kernel", &[6, 2, 3, 3]);
     let bias = weight(b, "kernel bias", &[6]);
-    let point = weight(b, "point", &[3, 4, 1, 1]);
+    let (point, square) = (weight(b, "point", &[3, 4, 1, 1]), weight(b, "square", &[4, 6, 2, 2]));
     let grouped = Conv { stride: [2, 1], padding: [1, 0, 2, 1], dilation: [1, 2], groups: 2 };
     let (scale, shift) = (weight(b, "norm scale", &[4]), weight(b, "norm shift", &[4]));
     let (factor, summand) = (weight(b, "factor", &[4, 1, 1]), weight(b, "group shift", &[4, 1, 1]));
@@ -167,6 +167,7 @@ fn vision(b: &mut Builder, x: &Value, grid: &Value) {
     let pool = |kernel, stride, padding, ceil| Pool { kernel, stride, padding, ceil };
     let outputs = [
         ("conv", b.conv(x, &kernel, Some(&bias), grouped)),
+        ("conv_transpose", b.conv_transpose(x, &square, Some(&bias), Conv::new(2, 0))),
         ("conv_point", b.conv(x, &point, None, Conv::new(1, 0))),
         ("batch_norm", b.batch_norm(x, [&scale, &shift, &mean, &variance], 1e-3)),
         ("group_norm", b.group_norm(x, 2, [&factor, &summand], 1e-3)),

@@ -7,9 +7,17 @@ mod d_fine;
 mod dab_detr;
 mod deimv2;
 mod detr;
+mod grounding_dino;
+mod lw_detr;
+mod mm_grounding_dino;
+mod omdet_turbo;
+mod owlv2;
+mod owlvit;
 mod rt_detr;
 mod rt_detr_v2;
 mod table_transformer;
+pub(crate) mod ultralytics;
+mod yolos;
 
 use detect::{Detector, ImageInput, Labels};
 use graph::Builder;
@@ -65,14 +73,21 @@ static ARCHITECTURES: &[&dyn Architecture] = &[
     &dab_detr::DabDetr,
     &deimv2::Deimv2,
     &detr::Detr,
+    &grounding_dino::GroundingDino,
+    &lw_detr::LwDetr,
+    &mm_grounding_dino::MmGroundingDino,
+    &omdet_turbo::OmDetTurbo,
+    &owlv2::Owlv2,
+    &owlvit::OwlVit,
     &rt_detr::RtDetr,
     &rt_detr_v2::RtDetrV2,
     &table_transformer::TableTransformer,
+    &yolos::Yolos,
 ];
 
-/// The names of all architectures.
+/// The names of all architectures: those that a `config.json` may name, and what needs none.
 pub fn architectures() -> Vec<&'static str> {
-    ARCHITECTURES.iter().map(|architecture| architecture.model_type()).collect()
+    ARCHITECTURES.iter().map(|architecture| architecture.model_type()).chain([ultralytics::NAME]).collect()
 }
 
 /// The architecture that a configuration asks for.

@@ -23,7 +23,7 @@ pub(crate) fn unbiased_linear(b: &mut Builder, w: &Weights, name: &str, x: &Valu
 }
 
 /// As [`linear`], the result multiplied by a constant that is folded into weight and bias.
-pub(super) fn scaled_linear(
+pub(crate) fn scaled_linear(
     b: &mut Builder,
     w: &Weights,
     name: &str,
@@ -42,7 +42,7 @@ pub(super) fn scaled_linear(
 
 /// Linear layers of the same input as one: their results one after the other, `out` elements in all. The result is
 /// multiplied by the factors of `scale`.
-pub(super) fn joined_linear(
+pub(crate) fn joined_linear(
     b: &mut Builder,
     w: &Weights,
     names: &[&str],

@@ -133,7 +133,7 @@ impl Level {
     }
 
     /// How many rows and columns are image, `[batch, 1, 1, 1]` each.
-    fn counts(&self, b: &mut Builder) -> Option<[Value; 2]> {
+    pub(super) fn counts(&self, b: &mut Builder) -> Option<[Value; 2]> {
         let valid = self.valid.as_ref()?;
         Some(b.scoped("pixel_mask", |b| {
             [0, 1].map(|side| {

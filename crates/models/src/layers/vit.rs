@@ -6,7 +6,7 @@
 
 use graph::{Builder, Value};
 
-use super::attention::{attend, head_factor};
+use super::attention::{attend, attend_heads, head_factor};
 use super::linear::{linear, scaled_linear, unbiased_linear};
 use super::stored::{RowScale, beside, end_to_end, floats, widened};
 use super::{Activation, layer_norm};
@@ -106,10 +106,7 @@ fn attend_joined(b: &mut Builder, joined: &Value, heads: usize) -> Value {
     let parts = b.split(&by_head, &[heads; 3], 1);
     let [q, k, v] = &parts[..] else { return by_head };
     let k = b.transpose(k, &[0, 1, 3, 2]);
-    let scores = b.matmul(q, &k);
-    let shares = b.softmax(&scores, -1);
-    let mixed = b.matmul(&shares, v);
-    b.transpose(&mixed, &[0, 2, 1, 3])
+    attend_heads(b, [q, &k, v], &[], None)
 }
 
 fn mlp(b: &mut Builder, w: &Weights, x: &Value, spec: VitMlp<'_>, scale: Option<&str>) -> Value {

@@ -8,15 +8,15 @@ const SIDE: f32 = 0.05;
 const MARGIN: f32 = 1e-2;
 
 /// Anchors of all levels, the finest first.
-pub(super) struct Anchors {
+pub(in crate::arch) struct Anchors {
     /// Four logits a cell: centre and size.
-    pub(super) logits: Vec<f32>,
+    pub(in crate::arch) logits: Vec<f32>,
     /// Whether a cell's anchor counts.
-    pub(super) valid: Vec<bool>,
+    pub(in crate::arch) valid: Vec<bool>,
 }
 
 /// The anchors of levels of these heights and widths; those that do not count get `masked` as logits.
-pub(super) fn anchors(levels: &[(usize, usize)], masked: f32) -> Anchors {
+pub(in crate::arch) fn anchors(levels: &[(usize, usize)], masked: f32) -> Anchors {
     let cells = levels.iter().map(|(height, width)| height * width).sum();
     let mut anchors = Anchors { logits: Vec::with_capacity(4 * cells), valid: Vec::with_capacity(cells) };
     for (level, (height, width)) in levels.iter().enumerate() {

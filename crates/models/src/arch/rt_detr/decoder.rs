@@ -19,7 +19,7 @@ pub(in crate::arch) const LARGEST_LOGIT: f32 = 11.512_925;
 const EPSILON: f32 = 1e-5;
 /// Logit of an anchor that does not count: its sigmoid is 1, as that of the reference's largest float, and it stays
 /// finite in half precision.
-const MASKED: f32 = 1e4;
+pub(in crate::arch) const MASKED: f32 = 1e4;
 
 /// Class logits `[batch, queries, classes]` and boxes `[batch, queries, 4]` of the last layer.
 #[expect(clippy::too_many_arguments, reason = "the parts of one module, each used once")]

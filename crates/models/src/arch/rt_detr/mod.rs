@@ -4,7 +4,7 @@
 //! from the reference in what changes no number: the box head runs on the selected queries only, and boxes are carried
 //! from layer to layer as logits (the inverse sigmoid of a sigmoid is a clip).
 
-mod anchors;
+pub(super) mod anchors;
 pub(super) mod config;
 pub(super) mod decoder;
 pub(super) mod encoder;
