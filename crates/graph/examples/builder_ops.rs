@@ -94,6 +94,10 @@ fn arithmetic(b: &mut Builder, x: &Value) {
     for (name, value) in &outputs {
         b.output(name, value);
     }
+    let zero = b.scalar(0.0);
+    let positive = b.greater(x, &zero);
+    let both = b.and(&outputs[5].1, &positive);
+    b.output("and", &both);
     let selected = b.select(&outputs[5].1, x, &other);
     b.output("select", &selected);
 }

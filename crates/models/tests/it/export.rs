@@ -14,7 +14,9 @@ use crate::sources::{fixture, fixtures, in_memory, options, trained};
 
 /// Operators that TensorRT, ONNX Runtime and the embedded backend all have.
 const OPERATORS: &[&str] = &[
+    "Abs",
     "Add",
+    "And",
     "AveragePool",
     "BatchNormalization",
     "Cast",
@@ -30,6 +32,7 @@ const OPERATORS: &[&str] = &[
     "Gather",
     "GatherND",
     "Gelu",
+    "Greater",
     "GridSample",
     "LayerNormalization",
     "LeakyRelu",
@@ -49,6 +52,7 @@ const OPERATORS: &[&str] = &[
     "Resize",
     "Shape",
     "Sigmoid",
+    "Sin",
     "Slice",
     "Softmax",
     "Softplus",
@@ -59,6 +63,7 @@ const OPERATORS: &[&str] = &[
     "TopK",
     "Transpose",
     "Unsqueeze",
+    "Where",
 ];
 
 fn plain() -> ExportOptions {
