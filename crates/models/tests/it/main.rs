@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the functions that tests call are tests too")]
 
+mod distributions;
 mod export;
 mod hostile;
 mod import;
