@@ -15,7 +15,9 @@ use crate::sources::{fixture, fixtures, in_memory, options, trained};
 
 /// Operators that TensorRT, ONNX Runtime and the embedded backend all have.
 const OPERATORS: &[&str] = &[
+    "Abs",
     "Add",
+    "And",
     "AveragePool",
     "BatchNormalization",
     "Cast",
@@ -30,7 +32,9 @@ const OPERATORS: &[&str] = &[
     "Gather",
     "GatherND",
     "Gelu",
+    "Greater",
     "GridSample",
+    "InstanceNormalization",
     "LayerNormalization",
     "LeakyRelu",
     "Log",
@@ -43,20 +47,25 @@ const OPERATORS: &[&str] = &[
     "ReduceL2",
     "ReduceMax",
     "ReduceMean",
+    "ReduceMin",
     "ReduceSum",
     "Relu",
     "Reshape",
     "Resize",
     "Shape",
     "Sigmoid",
+    "Sin",
+    "Slice",
     "Softmax",
     "Split",
     "Sqrt",
+    "Squeeze",
     "Sub",
     "Tanh",
     "TopK",
     "Transpose",
     "Unsqueeze",
+    "Where",
 ];
 
 fn plain() -> ExportOptions {
