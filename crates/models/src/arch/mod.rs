@@ -5,6 +5,7 @@
 mod conditional_detr;
 mod d_fine;
 mod dab_detr;
+mod deformable_detr;
 mod deimv2;
 mod detr;
 mod grounding_dino;
@@ -71,6 +72,7 @@ static ARCHITECTURES: &[&dyn Architecture] = &[
     &conditional_detr::ConditionalDetr,
     &d_fine::DFine,
     &dab_detr::DabDetr,
+    &deformable_detr::DeformableDetr,
     &deimv2::Deimv2,
     &detr::Detr,
     &grounding_dino::GroundingDino,

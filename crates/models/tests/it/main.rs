@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the functions that tests call are tests too")]
 
 mod detr;
+mod distributions;
 mod export;
 mod hostile;
 mod import;

@@ -9,10 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Generation;
 use crate::Error;
 use crate::config::{CONFIG, Config, Limits};
-use crate::layers::{self, Activation, Bert, Swin};
-
-/// Groups of the normalization behind the projections.
-pub(super) const GROUPS: usize = 32;
+use crate::layers::{self, Activation, Bert, GROUPS, Swin};
 
 /// The configuration, checked.
 #[derive(Debug)]
