@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the functions that tests call are tests too")]
 
 mod export;
+mod grounding_dino;
 mod hostile;
 mod import;
 mod parity;

@@ -56,7 +56,7 @@ pub(super) fn build(
         let expected = format!("at least {}, the maps of the backbone", maps.len());
         return Err(Error::unsupported(CONFIG, "num_feature_levels", config.num_feature_levels, expected));
     }
-    let maps = project(b, w, config, maps);
+    let maps = project(b, w, config, &maps);
     let levels: Vec<Level> = maps.iter().map(|map| padding.level(b, [map.size(2), map.size(3)])).collect();
     let rows: Vec<Value> = maps
         .iter()
@@ -84,7 +84,7 @@ fn backbone(b: &mut Builder, w: &Weights, backbone: &Backbone, pixels: &Value) -
 }
 
 /// Each map projected, and coarser ones made of the last.
-fn project(b: &mut Builder, w: &Weights, config: &GroundingDinoConfig, maps: Vec<Value>) -> Vec<Value> {
+fn project(b: &mut Builder, w: &Weights, config: &GroundingDinoConfig, maps: &[Value]) -> Vec<Value> {
     let mut projected: Vec<Value> = Vec::with_capacity(config.num_feature_levels);
     for level in 0..config.num_feature_levels {
         let (source, kernel, stride) = match (maps.get(level), level == maps.len()) {
