@@ -83,6 +83,7 @@ fn arithmetic(b: &mut Builder, x: &Value) {
     }
     let outputs = [
         ("leaky_relu", b.leaky_relu(x, 0.1)),
+        ("elu", b.elu(x)),
         ("softmax", b.softmax(x, -1)),
         ("clip", b.clip(x, -0.25, 0.5)),
         ("at_least", b.at_least(x, -0.25)),
@@ -93,6 +94,10 @@ fn arithmetic(b: &mut Builder, x: &Value) {
     for (name, value) in &outputs {
         b.output(name, value);
     }
+    let zero = b.scalar(0.0);
+    let positive = b.greater(x, &zero);
+    let both = b.and(&outputs[5].1, &positive);
+    b.output("and", &both);
     let selected = b.select(&outputs[5].1, x, &other);
     b.output("select", &selected);
 }
@@ -108,6 +113,7 @@ fn reductions(b: &mut Builder, x: &Value) {
         ("matmul_batched", b.matmul(x, &other)),
         ("layer_norm", b.layer_norm(x, &scale, &bias, 1e-5)),
         ("reduce_mean", b.reduce_mean(x, &[-1], false)),
+        ("reduce_l2", b.reduce_l2(x, &[-1], false)),
         ("reduce_max", b.reduce_max(x, &[1, 2], true)),
         ("reduce_sum", b.reduce_sum(x, &[-2], true)),
         ("top_k_values", largest),

@@ -216,7 +216,7 @@ impl Error {
                 "where you trust `{file}`, load it with PyTorch and save the `state_dict` alone, as safetensors if you can"
             )),
             Self::UnknownArchitecture { known, .. } => Some(format!(
-                "known architectures: {}; or import an ONNX export of the model",
+                "known architectures: {}; for another try `--exporter python`, or import an ONNX export of the model",
                 known.join(", ")
             )),
             Self::NoLabels { .. } | Self::BadLabels { .. } => {

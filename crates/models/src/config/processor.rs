@@ -18,6 +18,7 @@ const CLIP: ([f32; 3], [f32; 3]) =
 
 /// What the classes of image processors do when the file does not say.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "the switches of the original's classes")]
 pub(crate) struct Family {
     /// The class, without `ImageProcessor` or `FeatureExtractor`.
     class: &'static str,

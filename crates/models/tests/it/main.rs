@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "the functions that tests call are tests too")]
 
+mod detr;
 mod export;
 mod grounding_dino;
 mod hostile;
 mod import;
 mod parity;
 mod pickled;
+mod prompts;
 mod sources;
