@@ -5,6 +5,7 @@
 mod detr;
 mod distributions;
 mod export;
+mod grounding_dino;
 mod hostile;
 mod import;
 mod parity;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use models::{Error, ExportOptions, Files, MemoryFiles, Prompt};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 
 /// A folder, read file by file.
 pub(crate) struct Folder(PathBuf);
@@ -78,4 +80,22 @@ pub(crate) fn in_memory(files: &dyn Files) -> MemoryFiles {
         let content = files.read(&name).unwrap();
         memory.with(name, content)
     })
+}
+
+/// The checkpoint of a source with its tensors renamed or left out.
+pub(crate) fn with_tensors(files: &MemoryFiles, change: impl Fn(&str) -> Option<String>) -> MemoryFiles {
+    let bytes = files.read("model.safetensors").unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors: Vec<(String, TensorView<'_>)> =
+        file.tensors().into_iter().filter_map(|(name, view)| Some((change(&name)?, view))).collect();
+    let changed = safetensors::serialize(tensors, None).unwrap();
+    files.clone().with("model.safetensors", changed)
+}
+
+/// `config.json` with one key replaced.
+pub(crate) fn with_config(files: &MemoryFiles, key: &str, value: serde_json::Value) -> MemoryFiles {
+    let text = files.read("config.json").unwrap();
+    let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&text).unwrap();
+    config.insert(key.into(), value);
+    files.clone().with("config.json", serde_json::to_vec(&config).unwrap())
 }

@@ -15,6 +15,10 @@ pub(super) fn build(
     padding: &Padding,
 ) -> Result<Pyramid, Error> {
     let maps = backbone(b, w, &config.backbone, pixels)?;
+    if maps.len() > config.num_feature_levels {
+        let expected = format!("at least {}, the maps of the backbone", maps.len());
+        return Err(Error::unsupported(CONFIG, "num_feature_levels", config.num_feature_levels, expected));
+    }
     let sine = Sine { temperatures: [config.temperature; 2], ..Sine::new(config.d_model) };
     let spec = PyramidSpec {
         levels: config.num_feature_levels,
