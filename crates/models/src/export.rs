@@ -87,6 +87,8 @@ pub struct Exported {
 /// In the order of [`crate::ErrorKind`]: nothing usable in the source, not a detector that we know, no labels, or a
 /// checkpoint that cannot be exported.
 pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Error> {
+    let described = arch::described(files)?;
+    let files: &dyn Files = described.as_ref().map_or(files, |described| described);
     let Some(config) = Config::find(files)? else { return Err(without_config(files)) };
     let architecture = arch::find(&config)?;
     let source = Source { config: &config, files, options };
