@@ -14,6 +14,7 @@ mod mm_grounding_dino;
 mod omdet_turbo;
 mod owlv2;
 mod owlvit;
+mod rf_detr;
 mod rt_detr;
 mod rt_detr_v2;
 mod table_transformer;
@@ -24,6 +25,7 @@ use detect::{Detector, ImageInput, Labels};
 use graph::Builder;
 
 use crate::config::Config;
+use crate::files::Overlay;
 use crate::weights::{Rename, Weights};
 use crate::{Checkpoint, Error, ExportOptions, Files, Prompt};
 
@@ -81,11 +83,20 @@ static ARCHITECTURES: &[&dyn Architecture] = &[
     &omdet_turbo::OmDetTurbo,
     &owlv2::Owlv2,
     &owlvit::OwlVit,
+    &rf_detr::RfDetr,
     &rt_detr::RtDetr,
     &rt_detr_v2::RtDetrV2,
     &table_transformer::TableTransformer,
     &yolos::Yolos,
 ];
+
+/// The files of a source with the configuration that its weights stand for, where it has none that can be read.
+///
+/// # Errors
+/// As [`Checkpoint::read`].
+pub(crate) fn described(files: &dyn Files) -> Result<Option<Overlay<'_>>, Error> {
+    rf_detr::described(files)
+}
 
 /// The names of all architectures: those that a `config.json` may name, and what needs none.
 pub fn architectures() -> Vec<&'static str> {

@@ -7,13 +7,17 @@ use models::{Error, ExportOptions, Files, MemoryFiles, Prompt};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
+/// What lies beside a fixture's checkpoint and is no part of it.
+const BESIDE: [&str; 2] = ["case.json", "reference.safetensors"];
+
 /// A folder, read file by file.
 pub(crate) struct Folder(PathBuf);
 
 impl Files for Folder {
     fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| !BESIDE.contains(&name.as_str())).collect()
     }
 
     fn read(&self, name: &str) -> Result<Bytes, Error> {
@@ -73,9 +77,7 @@ pub(crate) fn trained() -> Folder {
 
 /// The same files in memory, to be changed.
 pub(crate) fn in_memory(files: &dyn Files) -> MemoryFiles {
-    let keep = |name: &String| {
-        !["reference.safetensors", "case.json"].contains(&name.as_str()) && !name.starts_with("val")
-    };
+    let keep = |name: &String| !name.starts_with("val");
     files.names().into_iter().filter(keep).fold(MemoryFiles::new(), |memory, name| {
         let content = files.read(&name).unwrap();
         memory.with(name, content)

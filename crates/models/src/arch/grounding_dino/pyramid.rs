@@ -4,6 +4,7 @@ use graph::{Builder, Value};
 
 use super::config::{Backbone, GroundingDinoConfig};
 use crate::Error;
+use crate::config::CONFIG;
 use crate::layers::{Padding, Positions, Pyramid, PyramidSpec, Sine, pyramid};
 use crate::weights::Weights;
 
