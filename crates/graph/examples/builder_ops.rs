@@ -85,13 +85,15 @@ fn arithmetic(b: &mut Builder, x: &Value) {
         ("leaky_relu", b.leaky_relu(x, 0.1)),
         ("softmax", b.softmax(x, -1)),
         ("clip", b.clip(x, -0.25, 0.5)),
+        ("at_least", b.at_least(x, -0.25)),
+        ("at_most", b.at_most(x, 0.5)),
         ("greater", b.greater(x, &other)),
         ("cast", b.cast(x, DataType::I32)),
     ];
     for (name, value) in &outputs {
         b.output(name, value);
     }
-    let selected = b.select(&outputs[3].1, x, &other);
+    let selected = b.select(&outputs[5].1, x, &other);
     b.output("select", &selected);
 }
 
@@ -155,6 +157,7 @@ fn vision(b: &mut Builder, x: &Value, grid: &Value) {
     let point = weight(b, "point", &[3, 4, 1, 1]);
     let grouped = Conv { stride: [2, 1], padding: [1, 0, 2, 1], dilation: [1, 2], groups: 2 };
     let (scale, shift) = (weight(b, "norm scale", &[4]), weight(b, "norm shift", &[4]));
+    let (factor, summand) = (weight(b, "factor", &[4, 1, 1]), weight(b, "group shift", &[4, 1, 1]));
     let mean = weight(b, "mean", &[4]);
     let variance = b.floats(&[4], vec![0.5, 1.0, 1.5, 2.0]);
     let pool = |kernel, stride, padding, ceil| Pool { kernel, stride, padding, ceil };
@@ -162,6 +165,8 @@ fn vision(b: &mut Builder, x: &Value, grid: &Value) {
         ("conv", b.conv(x, &kernel, Some(&bias), grouped)),
         ("conv_point", b.conv(x, &point, None, Conv::new(1, 0))),
         ("batch_norm", b.batch_norm(x, [&scale, &shift, &mean, &variance], 1e-3)),
+        ("group_norm", b.group_norm(x, 2, [&factor, &summand], 1e-3)),
+        ("zero_border", b.zero_border(x, [1, 0, 2, 3])),
         ("max_pool", b.max_pool(x, pool(3, 2, 1, false))),
         ("max_pool_ceil", b.max_pool(x, pool(2, 2, 0, true))),
         ("max_pool_ceil_padded", b.max_pool(x, pool(2, 3, 1, true))),

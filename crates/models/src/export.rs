@@ -183,6 +183,12 @@ fn image_input(
         reason: format!("`size` in `{}` pads after the normalisation", processor.file),
         option: "--resize stretch|letterbox",
     })?;
+    if matches!(resize, Resize::ShortestEdge { .. }) && options.size.is_none() {
+        warnings.push(format!(
+            "every image is padded to {width}×{height} pixels, whatever its shape: `--size WIDTHxHEIGHT` (what your \
+             images need) or `--resize stretch` with it makes a graph that computes less"
+        ));
+    }
     Ok(ImageInput {
         tensor: "pixel_values".into(),
         width,

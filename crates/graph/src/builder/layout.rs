@@ -102,6 +102,28 @@ impl Builder {
         self.node_of("Slice", &[x, &starts, &ends, &axes, &steps], [], x.dtype, shape)
     }
 
+    /// `x` with zeros along `axis`: so many before, so many after.
+    pub fn pad(&mut self, x: &Value, axis: i64, before: usize, after: usize) -> Value {
+        let padded = |position: usize| {
+            let size = x.shape[position].fixed()?.checked_add(before)?.checked_add(after)?;
+            Some((position, size))
+        };
+        let Some((position, size)) = x.axis(axis).and_then(padded) else {
+            self.fail("Pad", format!("{before} and {after} around {:?} along {axis}", x.shape));
+            return x.clone();
+        };
+        if before + after == 0 {
+            return x.clone();
+        }
+        let mut shape = x.shape.clone();
+        shape[position] = Dim::Fixed(size);
+        let mut pads = vec![0; 2 * x.rank()];
+        pads[position] = before as i64;
+        pads[x.rank() + position] = after as i64;
+        let pads = self.ints(&pads);
+        self.node_of("Pad", &[x, &pads], [], x.dtype, shape)
+    }
+
     /// A new dimension of size 1 at each of `axes` (places in the result).
     pub fn unsqueeze(&mut self, x: &Value, axes: &[usize]) -> Value {
         let mut shape = x.shape.clone();

@@ -112,6 +112,19 @@ impl Builder {
         self.node("Clip", &[x, &min, &max], [])
     }
 
+    /// `x` (`float32`), or `min` where it is below.
+    pub fn at_least(&mut self, x: &Value, min: f32) -> Value {
+        let min = self.scalar(min);
+        self.node("Clip", &[x, &min], [])
+    }
+
+    /// `x` (`float32`), or `max` where it is above.
+    pub fn at_most(&mut self, x: &Value, max: f32) -> Value {
+        let absent = Value { name: String::new(), dtype: x.dtype, shape: Vec::new() };
+        let max = self.scalar(max);
+        self.node("Clip", &[x, &absent, &max], [])
+    }
+
     /// `x` as another element type.
     pub fn cast(&mut self, x: &Value, to: DataType) -> Value {
         if x.dtype == to {
@@ -124,6 +137,14 @@ impl Builder {
     /// `a > b` as booleans, broadcast.
     pub fn greater(&mut self, a: &Value, b: &Value) -> Value {
         self.elementwise("Greater", a, b, DataType::Bool)
+    }
+
+    /// Whether both hold, broadcast.
+    pub fn and(&mut self, a: &Value, b: &Value) -> Value {
+        if a.dtype != DataType::Bool {
+            return self.mismatch("And", &[a, b]);
+        }
+        self.elementwise("And", a, b, DataType::Bool)
     }
 
     /// `a` where `condition` holds, else `b`, broadcast.

@@ -77,6 +77,46 @@ impl Builder {
         self.node("BatchNormalization", &inputs, [("epsilon", epsilon.into())])
     }
 
+    /// Normalization over each of `groups` of channels and the whole map, `scale` and `bias` `[channels, 1, 1]` by channel.
+    /// By `InstanceNormalization`: not all runtimes have `GroupNormalization`.
+    pub fn group_norm(
+        &mut self,
+        x: &Value,
+        groups: usize,
+        [scale, bias]: [&Value; 2],
+        epsilon: f32,
+    ) -> Value {
+        let channels = x.size(1);
+        let fits = groups > 0 && channels > 0 && channels.is_multiple_of(groups) && x.rank() == 4;
+        let by_channel = [channels, 1, 1].map(Dim::Fixed);
+        if !fits || [scale, bias].iter().any(|value| value.shape != by_channel) {
+            return self.mismatch("InstanceNormalization", &[x, scale, bias]);
+        }
+        let grouped = self.reshape(x, &[0, groups as i64, -1]);
+        let (ones, zeros) =
+            (self.floats(&[groups], vec![1.0; groups]), self.floats(&[groups], vec![0.0; groups]));
+        let normal =
+            self.node("InstanceNormalization", &[&grouped, &ones, &zeros], [("epsilon", epsilon.into())]);
+        let sizes = [0, channels, x.size(2), x.size(3)].map(|size| size as i64);
+        let normal = self.reshape(&normal, &sizes);
+        let scaled = self.mul(&normal, scale);
+        self.add(&scaled, bias)
+    }
+
+    /// `x` with zeros around it: above, left, below, right.
+    pub fn zero_border(&mut self, x: &Value, [top, left, bottom, right]: [usize; 4]) -> Value {
+        let side = |axis: usize, before: usize, after: usize| {
+            x.shape.get(axis)?.fixed()?.checked_add(before)?.checked_add(after)
+        };
+        let (Some(height), Some(width), 4) = (side(2, top, bottom), side(3, left, right), x.rank()) else {
+            return self.mismatch("Pad", &[x]);
+        };
+        let pads = [0, 0, top, left, 0, 0, bottom, right].map(|size| size as i64);
+        let pads = self.ints(&pads);
+        let shape = vec![x.shape[0].clone(), x.shape[1].clone(), height.into(), width.into()];
+        self.node_of("Pad", &[x, &pads], [("mode", "constant".into())], x.dtype, shape)
+    }
+
     /// The largest value in each window.
     pub fn max_pool(&mut self, x: &Value, pool: Pool) -> Value {
         self.pool("MaxPool", x, pool, [])

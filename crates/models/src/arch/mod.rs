@@ -2,6 +2,7 @@
 //!
 //! The table is sorted. A family is found by `model_type`, never by guessing from tensor names.
 
+mod d_fine;
 mod rt_detr;
 mod rt_detr_v2;
 
@@ -53,7 +54,7 @@ pub(crate) trait Architecture: Sync {
 }
 
 /// Every architecture, in alphabetical order.
-static ARCHITECTURES: &[&dyn Architecture] = &[&rt_detr::RtDetr, &rt_detr_v2::RtDetrV2];
+static ARCHITECTURES: &[&dyn Architecture] = &[&d_fine::DFine, &rt_detr::RtDetr, &rt_detr_v2::RtDetrV2];
 
 /// The names of all architectures.
 pub fn architectures() -> Vec<&'static str> {

@@ -32,7 +32,7 @@ impl Architecture for RtDetrV2 {
         w: &Weights,
         b: &mut Builder,
     ) -> Result<(), Error> {
-        rt_detr::build(rt_detr::Generation::Second, source.config, detector, w, b)
+        rt_detr::build(rt_detr::config::Generation::Second, source, detector, w, b)
     }
 
     fn classes(&self, checkpoint: &Checkpoint) -> Option<usize> {

@@ -114,6 +114,8 @@ pub(crate) struct Processor {
     pub(crate) mean: [f32; 3],
     pub(crate) std: [f32; 3],
     pub(crate) pads: bool,
+    /// Height and width that every image is padded to.
+    pub(crate) pad_size: Option<(u32, u32)>,
     pub(crate) multiple_of: Option<u32>,
     pub(crate) warnings: Vec<String>,
 }
@@ -169,7 +171,7 @@ impl Processor {
     fn of(file: &'static str, raw: &Map<String, Value>, family: Family) -> Result<Self, Error> {
         let fields = Fields { file, raw };
         let mut warnings = Vec::new();
-        let mut size = fields.size()?.unwrap_or(family.size);
+        let mut size = fields.size(family)?.unwrap_or(family.size);
         if !fields.flag("do_resize", true)? {
             warnings.push(format!("`do_resize` is false in `{file}`: images are resized all the same"));
             if let SizeRule::Edges { shortest, longest } = size {
@@ -198,7 +200,8 @@ impl Processor {
             Some(Value::Bool(pads)) if !raw.contains_key("do_pad") => *pads,
             _ => fields.flag("do_pad", family.pad)?,
         };
-        if let (true, Some(pad), SizeRule::Exact { height, width }) = (pads, fields.sides("pad_size")?, size)
+        let pad_size = fields.sides("pad_size")?.filter(|_| pads);
+        if let (Some(pad), SizeRule::Exact { height, width }) = (pad_size, size)
             && pad != (height, width)
         {
             let value = format!("{}×{}", pad.0, pad.1);
@@ -213,6 +216,7 @@ impl Processor {
             mean,
             std,
             pads,
+            pad_size,
             multiple_of: family.multiple_of,
             warnings,
         })
@@ -242,7 +246,7 @@ impl Processor {
             SizeRule::Exact { height, width } | SizeRule::Inside { height, width } => (height, width),
             SizeRule::Edges { shortest, longest } => {
                 let side = longest.unwrap_or(shortest.saturating_mul(2));
-                (side, side)
+                self.pad_size.unwrap_or((side, side))
             }
         }
     }
@@ -313,7 +317,11 @@ impl Fields<'_> {
         }
     }
 
-    fn size(&self) -> Result<Option<SizeRule>, Error> {
+    fn size(&self, family: Family) -> Result<Option<SizeRule>, Error> {
+        let family_longest = match family.size {
+            SizeRule::Edges { longest, .. } => longest,
+            _ => None,
+        };
         let Some(value) = self.value("size") else { return Ok(None) };
         let part = |key: &str| value.get(key).and_then(Self::side);
         let older_longest = || self.value("max_size").and_then(Self::side);
@@ -330,9 +338,15 @@ impl Fields<'_> {
             Value::Object(map) if map.contains_key("max_height") => part("max_height")
                 .zip(part("max_width"))
                 .map(|(height, width)| SizeRule::Inside { height, width }),
-            Value::Number(_) => {
-                Self::side(value).map(|shortest| SizeRule::Edges { shortest, longest: older_longest() })
-            }
+            // Some processors of table detectors name the longest edge only.
+            Value::Object(map) if map.contains_key("longest_edge") => part("longest_edge")
+                .map(|longest| SizeRule::Edges { shortest: longest, longest: Some(longest) }),
+            Value::Number(_) => Self::side(value).map(|shortest| {
+                // The library fills in its own bound beside a bare number.
+                let longest =
+                    older_longest().or_else(|| family_longest.filter(|longest| *longest >= shortest));
+                SizeRule::Edges { shortest, longest }
+            }),
             Value::Array(list) => match list.as_slice() {
                 [height, width] => Self::side(height)
                     .zip(Self::side(width))
@@ -388,6 +402,8 @@ mod tests {
             (r#"{"size": {"shortest_edge": 600, "longest_edge": 1000}}"#, edges(600, Some(1000))),
             (r#"{"size": {"shortest_edge": 600}}"#, edges(600, None)),
             (r#"{"size": 512, "max_size": 900}"#, edges(512, Some(900))),
+            (r#"{"size": 512}"#, edges(512, Some(1333))),
+            (r#"{"size": {"longest_edge": 800}}"#, edges(800, Some(800))),
             (
                 r#"{"size": {"max_height": 480, "max_width": 640}}"#,
                 SizeRule::Inside { height: 480, width: 640 },

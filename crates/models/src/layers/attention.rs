@@ -65,7 +65,7 @@ pub(crate) fn head_factor(width: usize, heads: usize) -> f32 {
     ((width / heads.max(1)) as f64).powf(-0.5) as f32
 }
 
-/// `softmax(q kᵀ / √d + bias) v` by heads, from projected queries, keys and values `[batch, tokens, width]`; values may
+/// `softmax(q kᵀ / √d + bias) v` by heads, from projected queries, keys and values `[batch, …, tokens, width]`; values may
 /// be of another width, which is the result's. With `scaled` the factor is in the queries already.
 pub(crate) fn attend(
     b: &mut Builder,
@@ -74,24 +74,46 @@ pub(crate) fn attend(
     heads: usize,
     scaled: bool,
 ) -> Value {
-    let factor = head_factor(q.size(-1), heads);
+    let factor = (!scaled).then(|| head_factor(q.size(-1), heads));
+    // Axes before the tokens; after the split they are followed by tokens, heads and elements.
+    let front = q.rank().saturating_sub(2);
     let [q, k, v] = [q, k, v].map(|value| {
         let head = value.size(-1) / heads.max(1);
-        b.reshape(value, &[0, 0, heads as i64, head as i64])
+        let mut sizes = vec![0; front + 1];
+        sizes.extend([heads as i64, head as i64]);
+        b.reshape(value, &sizes)
     });
-    let q = b.transpose(&q, &[0, 2, 1, 3]);
-    let k = b.transpose(&k, &[0, 2, 3, 1]);
-    let v = b.transpose(&v, &[0, 2, 1, 3]);
-    let mut scores = b.matmul(&q, &k);
-    if !scaled {
+    let order = |last: [usize; 3]| -> Vec<usize> { (0..front).chain(last.map(|at| front + at)).collect() };
+    let q = b.transpose(&q, &order([1, 0, 2]));
+    let k = b.transpose(&k, &order([1, 2, 0]));
+    let v = b.transpose(&v, &order([1, 0, 2]));
+    let mixed = attend_heads(b, [&q, &k, &v], bias.as_slice(), factor);
+    b.flatten_from(&mixed, front + 1)
+}
+
+/// [`attend`] for heads that lie apart: queries and values `[batch, …, heads, tokens, head]`, keys
+/// `[batch, …, heads, head, tokens]`. Scores are multiplied by `factor` and every bias is added to them. The result is
+/// `[batch, …, tokens, heads, head]`.
+pub(crate) fn attend_heads(
+    b: &mut Builder,
+    [q, k, v]: [&Value; 3],
+    biases: &[&Value],
+    factor: Option<f32>,
+) -> Value {
+    let mut scores = b.matmul(q, k);
+    if let Some(factor) = factor {
         let factor = b.scalar(factor);
         scores = b.mul(&scores, &factor);
     }
-    if let Some(bias) = bias {
+    for bias in biases {
         scores = b.add(&scores, bias);
     }
     let shares = b.softmax(&scores, -1);
-    let mixed = b.matmul(&shares, &v);
-    let mixed = b.transpose(&mixed, &[0, 2, 1, 3]);
-    b.flatten_from(&mixed, 2)
+    let mixed = b.matmul(&shares, v);
+    let rank = mixed.rank();
+    let mut order: Vec<usize> = (0..rank).collect();
+    if rank >= 3 {
+        order.swap(rank - 3, rank - 2);
+    }
+    b.transpose(&mixed, &order)
 }

@@ -1,13 +1,11 @@
-//! Convolution followed by batch normalization, folded into one.
-//!
-//! The statistics are fixed after training, so `γ (Wx − μ) / √(σ² + ε) + β` is a convolution with weight
-//! `W γ / √(σ² + ε)` and bias `β − μ γ / √(σ² + ε)`. The factors are computed in double precision.
+//! Convolution followed by batch normalization, folded into one (see [`super::fold`]).
 
 use graph::builder::Conv;
 use graph::{Builder, Tensor, Value};
 
 use super::Activation;
-use super::stored::{deferred_floats, floats, widened};
+use super::fold::{Branch, Norm, fold};
+use super::stored::{RowScale, deferred_floats, floats, rescaled, widened};
 use crate::weights::Weights;
 
 /// A convolution without bias and the batch normalization behind it.
@@ -21,6 +19,8 @@ pub(crate) struct ConvNorm<'a> {
     pub(crate) kernel: usize,
     pub(crate) stride: usize,
     pub(crate) padding: usize,
+    /// More padding below and right than above and left.
+    pub(crate) trailing: usize,
     /// Distance between the kernel's elements.
     pub(crate) dilation: usize,
     /// Groups of channels that do not mix.
@@ -39,6 +39,7 @@ impl ConvNorm<'_> {
             kernel,
             stride,
             padding: kernel / 2,
+            trailing: 0,
             dilation: 1,
             groups: 1,
             epsilon: 1e-5,
@@ -47,35 +48,13 @@ impl ConvNorm<'_> {
     }
 
     fn moves(&self) -> Conv {
-        Conv { dilation: [self.dilation; 2], groups: self.groups, ..Conv::new(self.stride, self.padding) }
-    }
-}
-
-/// Fixed statistics and affine parameters of a batch normalization.
-#[derive(Clone)]
-struct Norm {
-    parameters: [Tensor; 4],
-    epsilon: f32,
-}
-
-impl Norm {
-    fn of(w: &Weights, name: &str, channels: usize, epsilon: f32) -> Self {
-        let w = w.child(name);
-        let parameters =
-            ["weight", "bias", "running_mean", "running_var"].map(|part| w.tensor(part, &[channels]));
-        Self { parameters, epsilon }
-    }
-
-    /// Factor and summand of each channel.
-    fn affine(&self) -> Vec<(f64, f64)> {
-        let [weight, bias, mean, variance] = self.parameters.each_ref().map(floats);
-        (0..weight.len())
-            .map(|at| {
-                let deviation = (f64::from(variance[at]) + f64::from(self.epsilon)).sqrt();
-                let factor = f64::from(weight[at]) / deviation;
-                (factor, f64::from(bias[at]) - f64::from(mean[at]) * factor)
-            })
-            .collect()
+        let end = self.padding + self.trailing;
+        Conv {
+            padding: [self.padding, self.padding, end, end],
+            dilation: [self.dilation; 2],
+            groups: self.groups,
+            ..Conv::new(self.stride, self.padding)
+        }
     }
 }
 
@@ -108,12 +87,33 @@ pub(crate) fn conv_norm(b: &mut Builder, w: &Weights, x: &Value, spec: ConvNorm<
     let y = if w.exact() {
         let weight = b.weight(&name, widened(kernel));
         let y = b.scoped(conv, |b| b.conv(x, &weight, None, moves));
-        batch_norm(b, w, norm, &y, statistics)
+        statistics.apply(b, w, norm, &y)
     } else {
-        let folded = fold(vec![(kernel, statistics)], &shape);
+        let folded = fold(vec![Branch { kernel, bias: None, norm: Some(statistics) }], shape);
         convolution(b, conv, &name, x, folded, moves)
     };
     spec.activation.apply(b, &y)
+}
+
+/// Convolution and batch normalization in one, the result multiplied by a number and another added; no activation.
+pub(super) fn rescaled_conv_norm(
+    b: &mut Builder,
+    w: &Weights,
+    x: &Value,
+    spec: ConvNorm<'_>,
+    [factor, summand]: [f32; 2],
+) -> Value {
+    let [conv, norm] = spec.names;
+    let shape = [spec.out, x.size(1) / spec.groups.max(1), spec.kernel, spec.kernel];
+    let kernel = w.child(conv).tensor("weight", &shape);
+    let statistics = Norm::of(w, norm, spec.out, spec.epsilon);
+    let (weight, bias) = fold(vec![Branch { kernel, bias: None, norm: Some(statistics) }], shape);
+    let all = RowScale::all(factor);
+    let weight = rescaled(weight, Some(all.clone()));
+    let bias = rescaled(bias, Some(all));
+    let bias =
+        deferred_floats(&[spec.out], move || floats(&bias).iter().map(|bias| bias + summand).collect());
+    convolution(b, conv, &w.child(conv).full("weight"), x, (weight, bias), spec.moves())
 }
 
 /// Two branches `conv1` (3×3) and `conv2` (1×1), summed: one 3×3 convolution once training is over (`RepVGG`,
@@ -135,10 +135,10 @@ pub(crate) fn rep_vgg(
         let branch = |name: &str, side: usize| {
             let w = w.child(name);
             let kernel = w.child("conv").tensor("weight", &[channels, x.size(1), side, side]);
-            (kernel, Norm::of(&w, "norm", channels, epsilon))
+            Branch { kernel, bias: None, norm: Some(Norm::of(&w, "norm", channels, epsilon)) }
         };
         let branches = vec![branch("conv1", 3), branch("conv2", 1)];
-        let folded = fold(branches, &[channels, x.size(1), 3, 3]);
+        let folded = fold(branches, [channels, x.size(1), 3, 3]);
         convolution(b, "conv", &w.full("conv.weight"), x, folded, Conv::new(1, 1))
     };
     activation.apply(b, &y)
@@ -155,50 +155,4 @@ fn convolution(
     let bias = b.weight(&name.replace(".weight", ".bias"), bias);
     let weight = b.weight(name, weight);
     b.scoped(scope, |b| b.conv(x, &weight, Some(&bias), moves))
-}
-
-fn batch_norm(b: &mut Builder, w: &Weights, name: &str, x: &Value, norm: Norm) -> Value {
-    let w = w.child(name);
-    let parts = ["weight", "bias", "running_mean", "running_var"];
-    let values: Vec<Value> = parts
-        .iter()
-        .zip(norm.parameters)
-        .map(|(part, tensor)| b.weight(&w.full(part), widened(tensor)))
-        .collect();
-    let [scale, bias, mean, variance] = &values[..] else { return x.clone() };
-    b.scoped(name, |b| b.batch_norm(x, [scale, bias, mean, variance], norm.epsilon))
-}
-
-/// The weight `shape` `[out, in, side, side]` and the bias `[out]` of the sum of convolutions of the same input, each
-/// with its normalization. A smaller kernel lies in the middle of the larger.
-fn fold(branches: Vec<(Tensor, Norm)>, shape: &[usize; 4]) -> (Tensor, Tensor) {
-    let [out, input, side, _] = *shape;
-    let norms: Vec<Norm> = branches.iter().map(|branch| branch.1.clone()).collect();
-    let bias = deferred_floats(&[out], move || {
-        let mut sums = vec![0.0; out];
-        for norm in &norms {
-            for (sum, (_, summand)) in sums.iter_mut().zip(norm.affine()) {
-                *sum += summand;
-            }
-        }
-        sums.into_iter().map(|sum: f64| sum as f32).collect()
-    });
-    let weight = deferred_floats(shape, move || {
-        let mut folded = vec![0.0_f32; out * input * side * side];
-        for (kernel, norm) in &branches {
-            let inner = kernel.shape()[2];
-            let margin = (side - inner) / 2;
-            let (values, affine) = (floats(kernel), norm.affine());
-            for (plane, window) in values.chunks_exact(inner * inner).enumerate() {
-                let factor = affine[plane / input].0;
-                let target = &mut folded[plane * side * side..][..side * side];
-                for (at, value) in window.iter().enumerate() {
-                    let (row, column) = (at / inner + margin, at % inner + margin);
-                    target[row * side + column] += (f64::from(*value) * factor) as f32;
-                }
-            }
-        }
-        folded
-    });
-    (weight, bias)
 }

@@ -5,7 +5,8 @@
 
 use graph::{Builder, Value};
 
-use super::stored::{RowScale, rescaled, transposed, widened};
+use super::Activation;
+use super::stored::{RowScale, joined_rows, rescaled, transposed, widened};
 use crate::weights::Weights;
 
 /// `x · weightᵀ + bias` over the last dimension, to `out` elements.
@@ -14,7 +15,6 @@ pub(crate) fn linear(b: &mut Builder, w: &Weights, name: &str, x: &Value, out: u
 }
 
 /// `x · weightᵀ` over the last dimension: a linear layer that was trained without a bias.
-#[expect(dead_code, reason = "the families that follow use it")]
 pub(crate) fn unbiased_linear(b: &mut Builder, w: &Weights, name: &str, x: &Value, out: usize) -> Value {
     w.scope(b, name, |b, w| {
         let weight = w.constant(b, "weight", &[out, x.size(-1)], |weight| transposed(weight, None));
@@ -40,14 +40,52 @@ pub(super) fn scaled_linear(
     })
 }
 
+/// Linear layers of the same input as one: their results one after the other, `out` elements in all. The result is
+/// multiplied by the factors of `scale`.
+pub(super) fn joined_linear(
+    b: &mut Builder,
+    w: &Weights,
+    names: &[&str],
+    x: &Value,
+    out: usize,
+    biased: bool,
+    scale: Option<RowScale>,
+) -> Value {
+    let (each, inner) = (out / names.len().max(1), x.size(-1));
+    let name = names.join("_");
+    let weight = names.iter().map(|name| w.child(name).tensor("weight", &[each, inner])).collect();
+    let weight = transposed(joined_rows(weight, &[out, inner]), scale.clone());
+    let weight = b.weight(&w.full(&format!("{name}.weight")), weight);
+    let bias = biased.then(|| {
+        let bias = names.iter().map(|name| w.child(name).tensor("bias", &[each])).collect();
+        b.weight(&w.full(&format!("{name}.bias")), rescaled(joined_rows(bias, &[out]), scale))
+    });
+    b.scoped(name, |b| {
+        let product = b.matmul(x, &weight);
+        bias.map_or(product.clone(), |bias| b.add(&product, &bias))
+    })
+}
+
 /// Linear layers `layers.0`, `layers.1` … with `ReLU` between them; `sizes` are their outputs.
 pub(crate) fn mlp(b: &mut Builder, w: &Weights, name: &str, x: &Value, sizes: &[usize]) -> Value {
+    activated_mlp(b, w, name, x, sizes, Activation::Relu)
+}
+
+/// [`mlp`] with another activation.
+pub(crate) fn activated_mlp(
+    b: &mut Builder,
+    w: &Weights,
+    name: &str,
+    x: &Value,
+    sizes: &[usize],
+    activation: Activation,
+) -> Value {
     w.scope(b, name, |b, w| {
         let mut x = x.clone();
         for (index, size) in sizes.iter().enumerate() {
             x = linear(b, w, &format!("layers.{index}"), &x, *size);
             if index + 1 < sizes.len() {
-                x = b.relu(&x);
+                x = activation.apply(b, &x);
             }
         }
         x

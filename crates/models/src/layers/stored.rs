@@ -57,6 +57,14 @@ impl RowScale {
     }
 }
 
+/// Tensors one after the other along their first dimension, as one of this shape.
+pub(super) fn joined_rows(mut tensors: Vec<Tensor>, shape: &[usize]) -> Tensor {
+    if tensors.len() == 1 {
+        return tensors.remove(0);
+    }
+    deferred_floats(shape, move || tensors.iter().flat_map(|tensor| floats(tensor).into_owned()).collect())
+}
+
 /// Side of the squares in which a matrix is turned, so that reads and writes both stay in the cache.
 const TILE: usize = 32;
 
@@ -89,6 +97,39 @@ pub(super) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
     })
 }
 
+/// Matrices `[out, in]`, each with a factor, turned and side by side: `[in, sum of out]`.
+pub(super) fn beside(matrices: Vec<(Tensor, f32)>) -> Tensor {
+    let columns: usize = matrices.iter().map(|(matrix, _)| matrix.shape()[0]).sum();
+    let rows = matrices.first().map_or(0, |(matrix, _)| matrix.shape()[1]);
+    deferred_floats(&[rows, columns], move || {
+        let mut out = vec![0.0; rows * columns];
+        let mut start = 0;
+        for (matrix, factor) in &matrices {
+            let width = matrix.shape()[0];
+            let turned = transposed(matrix.clone(), Some(RowScale::all(*factor)));
+            for (target, source) in out.chunks_exact_mut(columns).zip(floats(&turned).chunks_exact(width)) {
+                target[start..start + width].copy_from_slice(source);
+            }
+            start += width;
+        }
+        out
+    })
+}
+
+/// Vectors of `length` elements, each with a factor, one after the other; zeros where there is none.
+pub(super) fn end_to_end(vectors: Vec<(Option<Tensor>, f32)>, length: usize) -> Tensor {
+    deferred_floats(&[vectors.len() * length], move || {
+        let mut out = Vec::with_capacity(vectors.len() * length);
+        for (vector, factor) in &vectors {
+            match vector {
+                Some(vector) => out.extend(floats(vector).iter().map(|value| value * factor)),
+                None => out.resize(out.len() + length, 0.0),
+            }
+        }
+        out
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +147,17 @@ mod tests {
             let expected = (row * columns + column) * row;
             assert_eq!(out[column * rows + row] as usize, expected);
         }
+    }
+
+    #[test]
+    fn matrices_stand_side_by_side_and_vectors_end_to_end() {
+        let matrix = |values: [f32; 4]| Tensor::from_f32([2, 2], values.to_vec()).unwrap();
+        let both = beside(vec![(matrix([1.0, 2.0, 3.0, 4.0]), 1.0), (matrix([5.0, 6.0, 7.0, 8.0]), 10.0)]);
+        assert_eq!(both.shape(), [2, 4]);
+        assert_eq!(both.to_f32().unwrap(), [1.0, 3.0, 50.0, 70.0, 2.0, 4.0, 60.0, 80.0]);
+        let vector = Tensor::from_f32([2], vec![1.0, 2.0]).unwrap();
+        let joined = end_to_end(vec![(Some(vector.clone()), 2.0), (None, 1.0), (Some(vector), 1.0)], 2);
+        assert_eq!(joined.to_f32().unwrap(), [2.0, 4.0, 0.0, 0.0, 1.0, 2.0]);
     }
 
     #[test]

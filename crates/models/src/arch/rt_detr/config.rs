@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::Error;
 use crate::config::{CONFIG, Config, Limits};
-use crate::layers::{Activation, ResNetD, Sampling};
+use crate::layers::{Activation, ResNet, ResNetKind, Sampling};
 
 /// Which of the two deformable attentions is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,38 +22,41 @@ pub(in crate::arch) enum Generation {
 /// The configuration, checked.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "the file's own switches")]
-pub(super) struct RtDetrConfig {
-    pub(super) backbone: ResNetD,
-    pub(super) layer_norm_eps: f32,
-    pub(super) batch_norm_eps: f32,
-    pub(super) encoder_hidden_dim: usize,
-    pub(super) levels: usize,
-    pub(super) feat_strides: Vec<usize>,
-    pub(super) encoder_layers: usize,
-    pub(super) encoder_ffn_dim: usize,
-    pub(super) encoder_attention_heads: usize,
-    pub(super) encode_proj_layers: Vec<usize>,
-    pub(super) temperature: f64,
-    pub(super) encoder_activation: Activation,
-    pub(super) activation: Activation,
-    pub(super) has_eval_size: bool,
-    pub(super) normalize_before: bool,
-    pub(super) hidden_channels: usize,
-    pub(super) d_model: usize,
-    pub(super) num_queries: usize,
-    pub(super) decoder_inputs: usize,
-    pub(super) decoder_ffn_dim: usize,
-    pub(super) num_feature_levels: usize,
-    pub(super) decoder_n_points: Vec<usize>,
-    pub(super) decoder_layers: usize,
-    pub(super) decoder_attention_heads: usize,
-    pub(super) decoder_activation: Activation,
-    pub(super) learn_initial_query: bool,
-    pub(super) anchor_image_size: Option<(usize, usize)>,
-    pub(super) use_focal_loss: bool,
-    pub(super) decoder_n_levels: usize,
-    pub(super) decoder_offset_scale: f32,
-    pub(super) sampling: Sampling,
+pub(in crate::arch) struct RtDetrConfig {
+    pub(in crate::arch) layer_norm_eps: f32,
+    pub(in crate::arch) batch_norm_eps: f32,
+    pub(in crate::arch) encoder_hidden_dim: usize,
+    pub(in crate::arch) levels: usize,
+    pub(in crate::arch) feat_strides: Vec<usize>,
+    pub(in crate::arch) encoder_layers: usize,
+    pub(in crate::arch) encoder_ffn_dim: usize,
+    pub(in crate::arch) encoder_attention_heads: usize,
+    pub(in crate::arch) encode_proj_layers: Vec<usize>,
+    pub(in crate::arch) temperature: f64,
+    pub(in crate::arch) encoder_activation: Activation,
+    pub(in crate::arch) activation: Activation,
+    pub(in crate::arch) has_eval_size: bool,
+    pub(in crate::arch) normalize_before: bool,
+    pub(in crate::arch) hidden_channels: usize,
+    pub(in crate::arch) d_model: usize,
+    pub(in crate::arch) num_queries: usize,
+    pub(in crate::arch) decoder_inputs: usize,
+    /// Channels of the last map that the decoder is given.
+    pub(in crate::arch) decoder_input_width: usize,
+    pub(in crate::arch) decoder_ffn_dim: usize,
+    pub(in crate::arch) num_feature_levels: usize,
+    pub(in crate::arch) decoder_n_points: Vec<usize>,
+    pub(in crate::arch) decoder_layers: usize,
+    pub(in crate::arch) decoder_attention_heads: usize,
+    pub(in crate::arch) decoder_activation: Activation,
+    pub(in crate::arch) learn_initial_query: bool,
+    pub(in crate::arch) anchor_image_size: Option<(usize, usize)>,
+    pub(in crate::arch) use_focal_loss: bool,
+    pub(in crate::arch) decoder_n_levels: usize,
+    pub(in crate::arch) decoder_offset_scale: f32,
+    pub(in crate::arch) sampling: Sampling,
+    /// The names of the two linear layers between the attentions.
+    pub(in crate::arch) feed_forward: [&'static str; 2],
 }
 
 /// The file as it is written.
@@ -134,7 +137,7 @@ impl Default for Raw {
 
 impl RtDetrConfig {
     /// Reads and checks the configuration.
-    pub(super) fn read(config: &Config) -> Result<Self, Error> {
+    pub(in crate::arch) fn read(config: &Config) -> Result<Self, Error> {
         let mut object = config.raw().clone();
         // Two keys may stand under the library's general names.
         for (general, own) in [("hidden_size", "d_model"), ("num_attention_heads", "encoder_attention_heads")]
@@ -160,13 +163,13 @@ impl RtDetrConfig {
             _ => function("activation_function", &raw.activation_function)?,
         };
         Ok(Self {
-            backbone: backbone(&object)?,
             anchor_image_size: anchor_image_size(&object)?,
             has_eval_size: object.get("eval_size").is_some_and(|size| !size.is_null()),
             encoder_activation: function("encoder_activation_function", &raw.encoder_activation_function)?,
             decoder_activation: function("decoder_activation_function", &raw.decoder_activation_function)?,
             activation,
             sampling,
+            feed_forward: ["fc1", "fc2"],
             layer_norm_eps: raw.layer_norm_eps,
             batch_norm_eps: raw.batch_norm_eps,
             levels: raw.encoder_in_channels.len(),
@@ -182,6 +185,7 @@ impl RtDetrConfig {
             d_model: raw.d_model,
             num_queries: raw.num_queries,
             decoder_inputs: raw.decoder_in_channels.len(),
+            decoder_input_width: raw.decoder_in_channels.last().copied().unwrap_or_default(),
             decoder_ffn_dim: raw.decoder_ffn_dim,
             num_feature_levels: raw.num_feature_levels,
             decoder_n_points: match raw.decoder_n_points {
@@ -198,7 +202,7 @@ impl RtDetrConfig {
     }
 
     /// Points on each of `levels` levels.
-    pub(super) fn points(&self, levels: usize) -> Result<Vec<usize>, Error> {
+    pub(in crate::arch) fn points(&self, levels: usize) -> Result<Vec<usize>, Error> {
         match self.decoder_n_points[..] {
             [same] => Ok(vec![same; levels]),
             ref each if each.len() == levels => Ok(each.to_vec()),
@@ -286,10 +290,10 @@ impl Raw {
 }
 
 /// The backbone: `backbone_config`, or the default that the library fills in when nothing else is named.
-fn backbone(object: &Map<String, Value>) -> Result<ResNetD, Error> {
+pub(super) fn backbone(object: &Map<String, Value>) -> Result<ResNet, Error> {
     match object.get("backbone_config") {
         None | Some(Value::Null) => match object.get("backbone") {
-            None | Some(Value::Null) => ResNetD::from_config(None),
+            None | Some(Value::Null) => ResNet::from_config(ResNetKind::D, None),
             Some(name) => Err(refuse(
                 "backbone",
                 name.to_string(),
@@ -297,7 +301,7 @@ fn backbone(object: &Map<String, Value>) -> Result<ResNetD, Error> {
             )),
         },
         Some(Value::Object(raw)) => match raw.get("model_type").and_then(Value::as_str) {
-            Some("rt_detr_resnet") | None => ResNetD::from_config(Some(raw)),
+            Some("rt_detr_resnet") | None => ResNet::from_config(ResNetKind::D, Some(raw)),
             Some(other) => {
                 Err(refuse("backbone_config.model_type", format!("`{other}`"), "`rt_detr_resnet`"))
             }

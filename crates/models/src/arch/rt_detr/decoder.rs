@@ -5,16 +5,16 @@ use graph::{Builder, Value};
 use super::anchors::anchors;
 use super::config::{Generation, RtDetrConfig};
 use super::encoder::{PROJECTIONS, feed_forward, tokens};
-use crate::Error;
 use crate::config::CONFIG;
 use crate::layers::{
     Attention, ConvNorm, Deformable, Reference, Sampling, conv_norm, deferred_floats, deformable_attention,
     layer_norm, linear, mlp, self_attention,
 };
 use crate::weights::Weights;
+use crate::{DeformableForm, Error};
 
 /// The inverse sigmoid of the smallest number that the reference lets through, 1e-5.
-const LARGEST_LOGIT: f32 = 11.512_925;
+pub(in crate::arch) const LARGEST_LOGIT: f32 = 11.512_925;
 /// Smallest number that the reference takes the inverse sigmoid of.
 const EPSILON: f32 = 1e-5;
 /// Logit of an anchor that does not count: its sigmoid is 1, as that of the reference's largest float, and it stays
@@ -22,6 +22,7 @@ const EPSILON: f32 = 1e-5;
 const MASKED: f32 = 1e4;
 
 /// Class logits `[batch, queries, classes]` and boxes `[batch, queries, 4]` of the last layer.
+#[expect(clippy::too_many_arguments, reason = "the parts of one module, each used once")]
 pub(super) fn build(
     b: &mut Builder,
     w: &Weights,
@@ -30,20 +31,17 @@ pub(super) fn build(
     pyramid: &[Value],
     classes: usize,
     image: (usize, usize),
+    form: DeformableForm,
 ) -> Result<(Value, Value), Error> {
     let maps = project(b, w, config, pyramid)?;
     let levels: Vec<(usize, usize)> = maps.iter().map(|map| (map.size(2), map.size(3))).collect();
-    let attention = deformable(config, generation, &levels)?;
+    let attention = deformable(config, generation, &levels, form)?;
     if let Some(size) = config.anchor_image_size {
         require_same_anchors(config, size, &levels, image)?;
     }
     let flat: Vec<Value> = maps.iter().map(|map| tokens(b, map)).collect();
     let memory = b.concat(&flat.iter().collect::<Vec<_>>(), 1);
-    if memory.size(1) < config.num_queries {
-        let expected = format!("at most {}, the cells of this input size", memory.size(1));
-        return Err(Error::unsupported(CONFIG, "num_queries", config.num_queries, expected));
-    }
-    let (queries, logits) = select(b, w, config, &memory, &levels, classes);
+    let (queries, logits) = select(b, w, config, &memory, &levels, classes)?;
     Ok(w.scope(b, "decoder", |b, w| {
         decode(b, w, config, generation, &attention, &memory, queries, logits, classes)
     }))
@@ -81,6 +79,7 @@ fn deformable(
     config: &RtDetrConfig,
     generation: Generation,
     levels: &[(usize, usize)],
+    form: DeformableForm,
 ) -> Result<Deformable, Error> {
     if generation == Generation::Second && config.decoder_n_levels != levels.len() {
         let expected = format!("{}, as `num_feature_levels`", levels.len());
@@ -101,12 +100,13 @@ fn deformable(
         points,
         scales,
         sampling,
+        form,
         levels: levels.to_vec(),
     })
 }
 
 /// Anchors for another image size only work when they come out the same.
-fn require_same_anchors(
+pub(in crate::arch) fn require_same_anchors(
     config: &RtDetrConfig,
     (height, width): (usize, usize),
     levels: &[(usize, usize)],
@@ -123,15 +123,19 @@ fn require_same_anchors(
 
 /// The best cells: what the decoder starts from `[batch, queries, d_model]`, and their boxes as logits
 /// `[batch, queries, 4]`.
-fn select(
+pub(in crate::arch) fn select(
     b: &mut Builder,
     w: &Weights,
     config: &RtDetrConfig,
     memory: &Value,
     levels: &[(usize, usize)],
     classes: usize,
-) -> (Value, Value) {
+) -> Result<(Value, Value), Error> {
     let cells = memory.size(1);
+    if cells < config.num_queries {
+        let expected = format!("at most {cells}, the cells of this input size");
+        return Err(Error::unsupported(CONFIG, "num_queries", config.num_queries, expected));
+    }
     let masked = if w.exact() { f32::MAX } else { MASKED };
     let valid = anchors(levels, masked).valid;
     let kept = if valid.iter().all(|valid| *valid) {
@@ -158,7 +162,7 @@ fn select(
     let nearby = b.gather(&table, &chosen, 0);
     let logits = b.add(&offsets, &nearby);
     if !config.learn_initial_query {
-        return (rows, logits);
+        return Ok((rows, logits));
     }
     let shape = [config.num_queries, d_model];
     let learned = w.child("weight_embedding").tensor("weight", &shape);
@@ -166,7 +170,7 @@ fn select(
         learned.to_f32().expect("`Weights` hands out floating-point tensors only")
     });
     let learned = b.weight(&w.full("weight_embedding.weight"), learned);
-    (b.expand_batch(&learned, memory), logits)
+    Ok((b.expand_batch(&learned, memory), logits))
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one module, each used once")]
@@ -188,7 +192,7 @@ fn decode(
         let position = mlp(b, w, "query_pos_head", &boxes, &[2 * d_model, d_model]);
         x = w.scope(b, &format!("layers.{index}"), |b, w| {
             let attention = with_own_scales(w, config, generation, attention);
-            let reference = Reference::split(b, &boxes);
+            let reference = Reference::boxes(b, w, &boxes, None, &attention);
             decoder_layer(b, w, config, &attention, &x, &position, memory, &reference)
         });
         let moves = mlp(b, w, &format!("bbox_embed.{index}"), &x, &[d_model, d_model, 4]);
@@ -205,7 +209,7 @@ fn decode(
 }
 
 /// `log(x / (1 - x))` with both parts at least [`EPSILON`].
-fn inverse_sigmoid(b: &mut Builder, x: &Value) -> Value {
+pub(in crate::arch) fn inverse_sigmoid(b: &mut Builder, x: &Value) -> Value {
     let (epsilon, one) = (b.scalar(EPSILON), b.scalar(1.0));
     let part = b.maximum(x, &epsilon);
     let rest = b.sub(&one, x);
@@ -249,12 +253,12 @@ fn decoder_layer(
     let x = layer_norm(b, w, "self_attn_layer_norm", &x, epsilon);
 
     let placed = b.add(&x, position);
-    let seen = deformable_attention(b, w, "encoder_attn", &placed, memory, reference, attention);
+    let seen = deformable_attention(b, w, "encoder_attn", &placed, memory, None, reference, attention);
     let x = b.add(&x, &seen);
     let x = layer_norm(b, w, "encoder_attn_layer_norm", &x, epsilon);
 
     let sizes = [config.decoder_ffn_dim, config.d_model];
-    let fed = feed_forward(b, w, &x, sizes, config.decoder_activation);
+    let fed = feed_forward(b, w, &x, config.feed_forward, sizes, config.decoder_activation);
     let x = b.add(&x, &fed);
     layer_norm(b, w, "final_layer_norm", &x, epsilon)
 }

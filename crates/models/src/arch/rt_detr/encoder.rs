@@ -17,7 +17,7 @@ const INPUT_EPSILON: f32 = 1e-5;
 const BLOCKS: usize = 3;
 
 /// The names of an attention's projections in both transformers of RT-DETR.
-pub(super) const PROJECTIONS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "o_proj"];
+pub(in crate::arch) const PROJECTIONS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "o_proj"];
 
 /// The fused pyramid `[batch, encoder_hidden_dim, height, width]`, the finest level first.
 pub(super) fn build(
@@ -26,47 +26,69 @@ pub(super) fn build(
     config: &RtDetrConfig,
     maps: &[Value],
 ) -> Result<Vec<Value>, Error> {
+    let maps = project(b, w, config, maps)?;
+    Ok(w.scope(b, "encoder", |b, w| {
+        let maps = within_maps(b, w, config, maps);
+        fuse(b, w, config, &maps)
+    }))
+}
+
+/// The maps of the backbone, each as wide as the encoder.
+pub(in crate::arch) fn project(
+    b: &mut Builder,
+    w: &Weights,
+    config: &RtDetrConfig,
+    maps: &[Value],
+) -> Result<Vec<Value>, Error> {
+    require_pyramid(config, maps)?;
+    let project = |(level, map): (usize, &Value)| {
+        let spec = ConvNorm {
+            names: ["0", "1"],
+            activation: Activation::Identity,
+            epsilon: INPUT_EPSILON,
+            ..layer(config, 1, 1)
+        };
+        w.scope(b, &format!("encoder_input_proj.{level}"), |b, w| conv_norm(b, w, map, spec))
+    };
+    Ok(maps.iter().enumerate().map(project).collect())
+}
+
+/// As many maps as the encoder has levels, each half as large as the one before.
+pub(in crate::arch) fn require_pyramid(config: &RtDetrConfig, maps: &[Value]) -> Result<(), Error> {
     if maps.len() != config.levels {
         let value = format!("{} levels", config.levels);
         let expected = format!("{}, as the backbone has", maps.len());
         return Err(Error::unsupported(CONFIG, "encoder_in_channels", value, expected));
     }
     let halves = |pair: &[Value]| [2, 3].iter().all(|axis| pair[0].size(*axis) == 2 * pair[1].size(*axis));
-    if !maps.windows(2).all(halves) {
-        let sizes: Vec<String> = maps.iter().map(|map| format!("{}×{}", map.size(2), map.size(3))).collect();
-        return Err(Error::Underivable {
-            what: "a usable input size",
-            reason: format!("the feature maps {} do not halve from level to level", sizes.join(", ")),
-            option: "--size WIDTHxHEIGHT, multiples of 32",
-        });
+    if maps.windows(2).all(halves) {
+        return Ok(());
     }
-    let mut maps: Vec<Value> = maps
-        .iter()
-        .enumerate()
-        .map(|(level, map)| {
-            let name = format!("encoder_input_proj.{level}");
-            let spec = ConvNorm {
-                names: ["0", "1"],
-                activation: Activation::Identity,
-                epsilon: INPUT_EPSILON,
-                ..layer(config, 1, 1)
-            };
-            w.scope(b, &name, |b, w| conv_norm(b, w, map, spec))
-        })
-        .collect();
-    Ok(w.scope(b, "encoder", |b, w| {
-        if config.encoder_layers > 0 {
-            for (index, level) in config.encode_proj_layers.iter().enumerate() {
-                maps[*level] =
-                    w.scope(b, &format!("aifi.{index}"), |b, w| intra(b, w, config, &maps[*level]));
-            }
+    let sizes: Vec<String> = maps.iter().map(|map| format!("{}×{}", map.size(2), map.size(3))).collect();
+    Err(Error::Underivable {
+        what: "a usable input size",
+        reason: format!("the feature maps {} do not halve from level to level", sizes.join(", ")),
+        option: "--size WIDTHxHEIGHT, multiples of 32",
+    })
+}
+
+/// Attention within each of the maps that have one.
+pub(in crate::arch) fn within_maps(
+    b: &mut Builder,
+    w: &Weights,
+    config: &RtDetrConfig,
+    mut maps: Vec<Value>,
+) -> Vec<Value> {
+    if config.encoder_layers > 0 {
+        for (index, level) in config.encode_proj_layers.iter().enumerate() {
+            maps[*level] = w.scope(b, &format!("aifi.{index}"), |b, w| intra(b, w, config, &maps[*level]));
         }
-        fuse(b, w, config, &maps)
-    }))
+    }
+    maps
 }
 
 /// Convolution and normalization of the encoder, at its width.
-fn layer(config: &RtDetrConfig, kernel: usize, stride: usize) -> ConvNorm<'static> {
+pub(in crate::arch) fn layer(config: &RtDetrConfig, kernel: usize, stride: usize) -> ConvNorm<'static> {
     ConvNorm {
         epsilon: config.batch_norm_eps,
         activation: config.activation,
@@ -91,7 +113,7 @@ fn intra(b: &mut Builder, w: &Weights, config: &RtDetrConfig, map: &Value) -> Va
 }
 
 /// A map `[batch, channels, height, width]` as tokens `[batch, height × width, channels]`.
-pub(super) fn tokens(b: &mut Builder, map: &Value) -> Value {
+pub(in crate::arch) fn tokens(b: &mut Builder, map: &Value) -> Value {
     let flat = b.flatten_from(map, 2);
     b.transpose(&flat, &[0, 2, 1])
 }
@@ -118,23 +140,24 @@ fn encoder_layer(
         x = layer_norm(b, w, "final_layer_norm", &x, epsilon);
     }
     let sizes = [config.encoder_ffn_dim, config.encoder_hidden_dim];
-    let fed = feed_forward(b, w, &x, sizes, config.encoder_activation);
+    let fed = feed_forward(b, w, &x, config.feed_forward, sizes, config.encoder_activation);
     let x = b.add(&x, &fed);
     if before { x } else { layer_norm(b, w, "final_layer_norm", &x, epsilon) }
 }
 
 /// Two linear layers with an activation between them.
-pub(super) fn feed_forward(
+pub(in crate::arch) fn feed_forward(
     b: &mut Builder,
     w: &Weights,
     x: &Value,
+    names: [&str; 2],
     [inner, out]: [usize; 2],
     activation: Activation,
 ) -> Value {
     w.scope(b, "mlp", |b, w| {
-        let x = linear(b, w, "fc1", x, inner);
+        let x = linear(b, w, names[0], x, inner);
         let x = activation.apply(b, &x);
-        linear(b, w, "fc2", &x, out)
+        linear(b, w, names[1], &x, out)
     })
 }
 

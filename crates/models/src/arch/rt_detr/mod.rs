@@ -5,9 +5,9 @@
 //! from layer to layer as logits (the inverse sigmoid of a sigmoid is a clip).
 
 mod anchors;
-mod config;
-mod decoder;
-mod encoder;
+pub(super) mod config;
+pub(super) mod decoder;
+pub(super) mod encoder;
 
 use detect::{Activation, Background, BoxFormat, Detector, Head, ImageInput, Labels, Selection};
 use graph::{Builder, DataType, Dim};
@@ -17,8 +17,7 @@ use crate::config::{Config, Limits};
 use crate::weights::{Rename, Weights};
 use crate::{Checkpoint, Error};
 
-pub(super) use config::Generation;
-use config::RtDetrConfig;
+use config::{Generation, RtDetrConfig};
 
 /// From the names of all generations of the library to those of its fifth.
 pub(super) static RENAMES: &[Rename] = &[
@@ -31,7 +30,7 @@ pub(super) static RENAMES: &[Rename] = &[
 ];
 
 /// Most classes of a head: as many ids as labels may have.
-const LARGEST_HEAD: usize = 65_536;
+pub(super) const LARGEST_HEAD: usize = 65_536;
 
 pub(super) struct RtDetr;
 
@@ -55,7 +54,7 @@ impl Architecture for RtDetr {
         w: &Weights,
         b: &mut Builder,
     ) -> Result<(), Error> {
-        build(Generation::First, source.config, detector, w, b)
+        build(Generation::First, source, detector, w, b)
     }
 
     fn classes(&self, checkpoint: &Checkpoint) -> Option<usize> {
@@ -95,12 +94,13 @@ pub(super) fn detector(
 
 pub(super) fn build(
     generation: Generation,
-    config: &Config,
+    source: Source<'_>,
     detector: &Detector,
     w: &Weights,
     b: &mut Builder,
 ) -> Result<(), Error> {
-    let config = RtDetrConfig::read(config)?;
+    let config = RtDetrConfig::read(source.config)?;
+    let backbone = config::backbone(source.config.raw())?;
     let input = &detector.input;
     let (height, width) = (input.height as usize, input.width as usize);
     let shape = vec![Dim::batch(), 3.into(), height.into(), width.into()];
@@ -110,9 +110,10 @@ pub(super) fn build(
     Limits::of("").within("id2label", classes, 1, LARGEST_HEAD)?;
 
     let (logits, boxes) = w.scope(b, "model", |b, w| -> Result<_, Error> {
-        let maps = w.scope(b, "backbone.model", |b, w| config.backbone.build(b, w, &pixels));
+        let maps = w.scope(b, "backbone.model", |b, w| backbone.build(b, w, &pixels));
         let pyramid = encoder::build(b, w, &config, &maps)?;
-        decoder::build(b, w, &config, generation, &pyramid, classes, (height, width))
+        let (image, form) = ((height, width), source.options.deformable);
+        decoder::build(b, w, &config, generation, &pyramid, classes, image, form)
     })?;
     b.output("logits", &logits);
     b.output("pred_boxes", &boxes);

@@ -1,14 +1,15 @@
-//! ResNet-D backbone of RT-DETR: three 3×3 convolutions as the stem, average pooling in the shortcuts.
+//! ResNet backbones of transformers: the plain one, and the D variant of RT-DETR.
 //!
-//! Paper: <https://arxiv.org/abs/1812.01187>. Reference: `RTDetrResNetBackbone` in transformers. The convolutions inside
-//! a residual layer always use `ReLU`; only stem and sums use `hidden_act`.
+//! Papers: <https://arxiv.org/abs/1512.03385>, <https://arxiv.org/abs/1812.01187> (D: three 3×3 convolutions as the stem,
+//! average pooling in the shortcuts). References: `ResNetBackbone`, `RTDetrResNetBackbone`. The convolutions inside a
+//! residual layer always use `ReLU`; only stem and sums use `hidden_act`.
 
 use graph::builder::Pool;
 use graph::{Builder, Value};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::{Activation, ConvNorm, conv_norm};
+use super::{Activation, ConvNorm, chosen_stages, conv_norm};
 use crate::config::{CONFIG, Config};
 use crate::weights::Weights;
 use crate::{Error, config::Limits};
@@ -16,9 +17,19 @@ use crate::{Error, config::Limits};
 /// ε of the normalizations; the configuration has none for the backbone.
 const EPSILON: f32 = 1e-5;
 
+/// Which of the two networks it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ResNetKind {
+    /// `resnet`: one 7×7 convolution as the stem, strided convolutions in the shortcuts.
+    Plain,
+    /// `rt_detr_resnet`.
+    D,
+}
+
 /// What the configuration says about the backbone.
 #[derive(Debug, Clone)]
-pub(crate) struct ResNetD {
+pub(crate) struct ResNet {
+    kind: ResNetKind,
     embedding: usize,
     stages: Vec<Stage>,
     bottleneck: bool,
@@ -67,12 +78,17 @@ impl Default for Raw {
     }
 }
 
-impl ResNetD {
-    /// Reads `backbone_config`; without one it is the ResNet-50-D whose last three stages feed the neck.
-    pub(crate) fn from_config(raw: Option<&Map<String, Json>>) -> Result<Self, Error> {
+impl ResNet {
+    /// Reads `backbone_config`; without one it is the network of 50 layers, whose last three stages feed RT-DETR's neck
+    /// and whose last one feeds the others.
+    pub(crate) fn from_config(kind: ResNetKind, raw: Option<&Map<String, Json>>) -> Result<Self, Error> {
+        let outputs_of_default = match kind {
+            ResNetKind::Plain => vec![4],
+            ResNetKind::D => vec![2, 3, 4],
+        };
         let raw = match raw {
             Some(raw) => Config::parse(raw)?,
-            None => Raw { out_indices: Some(vec![2, 3, 4]), ..Raw::default() },
+            None => Raw { out_indices: Some(outputs_of_default), ..Raw::default() },
         };
         let refuse = |field: &str, value: String, expected: &str| {
             Error::unsupported(CONFIG, &format!("backbone_config.{field}"), value, expected)
@@ -108,11 +124,13 @@ impl ResNetD {
                 stride: if index > 0 || raw.downsample_in_first_stage { 2 } else { 1 },
             })
             .collect();
-        let outputs = outputs(&raw).ok_or_else(|| {
+        let chosen = chosen_stages(raw.depths.len(), raw.out_indices.as_deref(), raw.out_features.as_deref());
+        let outputs = chosen.ok_or_else(|| {
             let value = format!("{:?} {:?}", raw.out_indices, raw.out_features);
             refuse("out_indices", value, "indices of the stem (0) and the stages, rising")
         })?;
         Ok(Self {
+            kind,
             embedding: raw.embedding_size,
             stages,
             bottleneck,
@@ -135,11 +153,19 @@ impl ResNetD {
     }
 
     fn stem(&self, b: &mut Builder, w: &Weights, pixels: &Value) -> Value {
-        let half = self.embedding / 2;
+        let (whole, half) = (self.embedding, self.embedding / 2);
+        let convolutions = match self.kind {
+            ResNetKind::Plain => vec![("embedder".to_owned(), whole, 7, 2)],
+            ResNetKind::D => [(half, 2), (half, 1), (whole, 1)]
+                .into_iter()
+                .enumerate()
+                .map(|(index, (out, stride))| (format!("embedder.{index}"), out, 3, stride))
+                .collect(),
+        };
         let mut x = pixels.clone();
-        for (index, (out, stride)) in [(half, 2), (half, 1), (self.embedding, 1)].into_iter().enumerate() {
-            let spec = ConvNorm { stride, activation: self.activation, ..layer(out, 3) };
-            x = w.scope(b, &format!("embedder.{index}"), |b, w| conv_norm(b, w, &x, spec));
+        for (name, out, kernel, stride) in convolutions {
+            let spec = ConvNorm { stride, activation: self.activation, ..layer(out, kernel) };
+            x = w.scope(b, &name, |b, w| conv_norm(b, w, &x, spec));
         }
         b.max_pool(&x, Pool { kernel: 3, stride: 2, padding: 1, ceil: false })
     }
@@ -168,11 +194,12 @@ impl ResNetD {
         stride: usize,
         first: bool,
     ) -> Value {
-        let shortcut = match (first, x.size(1) == out) {
-            (false, _) => x.clone(),
+        let shortcut = match (self.kind, first, x.size(1) == out) {
+            (ResNetKind::Plain, ..) => plain_shortcut(b, w, x, out, stride),
+            (ResNetKind::D, false, _) => x.clone(),
             // The reference halves the shortcut wherever the channels change.
-            (true, false) => pooled_shortcut(b, w, x, out),
-            (true, true) => shortcut(b, w, "shortcut", x, out, stride),
+            (ResNetKind::D, true, false) => pooled_shortcut(b, w, x, out),
+            (ResNetKind::D, true, true) => shortcut(b, w, "shortcut", x, out, stride),
         };
         let specs = [
             ConvNorm { stride, ..layer(out, 3) },
@@ -184,11 +211,9 @@ impl ResNetD {
     }
 
     fn bottleneck_layer(&self, b: &mut Builder, w: &Weights, x: &Value, out: usize, stride: usize) -> Value {
-        let projects = x.size(1) != out || stride != 1;
-        let shortcut = match (stride, projects) {
-            (2, _) => pooled_shortcut(b, w, x, out),
-            (_, true) => shortcut(b, w, "shortcut", x, out, stride),
-            (_, false) => x.clone(),
+        let shortcut = match (self.kind, stride) {
+            (ResNetKind::D, 2) => pooled_shortcut(b, w, x, out),
+            _ => plain_shortcut(b, w, x, out, stride),
         };
         let (early, late) = if self.downsample_in_bottleneck { (stride, 1) } else { (1, stride) };
         let reduced = out / 4;
@@ -226,28 +251,13 @@ fn shortcut(b: &mut Builder, w: &Weights, name: &str, x: &Value, out: usize, str
     w.scope(b, name, |b, w| conv_norm(b, w, x, spec))
 }
 
+/// A convolution where the shape changes, else nothing.
+fn plain_shortcut(b: &mut Builder, w: &Weights, x: &Value, out: usize, stride: usize) -> Value {
+    if x.size(1) == out && stride == 1 { x.clone() } else { shortcut(b, w, "shortcut", x, out, stride) }
+}
+
 fn pooled_shortcut(b: &mut Builder, w: &Weights, x: &Value, out: usize) -> Value {
     let halved =
         b.scoped("shortcut.0", |b| b.average_pool(x, Pool { kernel: 2, stride: 2, padding: 0, ceil: true }));
     shortcut(b, w, "shortcut.1", &halved, out, 1)
-}
-
-/// The stages that feed the neck: `out_indices`, else `out_features`, else the last.
-fn outputs(raw: &Raw) -> Option<Vec<usize>> {
-    let count = raw.depths.len() + 1;
-    let place = |index: i64| {
-        let index = if index < 0 { index + i64::try_from(count).ok()? } else { index };
-        usize::try_from(index).ok().filter(|index| *index < count)
-    };
-    let by_name = |name: &String| match name.as_str() {
-        "stem" => Some(0),
-        name => name.strip_prefix("stage")?.parse().ok().filter(|index: &usize| (1..count).contains(index)),
-    };
-    let outputs: Vec<usize> = match (&raw.out_indices, &raw.out_features) {
-        (Some(indices), _) => indices.iter().map(|index| place(*index)).collect::<Option<_>>()?,
-        (None, Some(names)) => names.iter().map(by_name).collect::<Option<_>>()?,
-        (None, None) => vec![count - 1],
-    };
-    let rising = outputs.windows(2).all(|pair| pair[0] < pair[1]);
-    (!outputs.is_empty() && rising).then_some(outputs)
 }
