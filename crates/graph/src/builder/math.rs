@@ -203,6 +203,11 @@ impl Builder {
         self.reduce("ReduceMax", 18, x, axes, keep)
     }
 
+    /// The minimum along `axes`.
+    pub fn reduce_min(&mut self, x: &Value, axes: &[i64], keep: bool) -> Value {
+        self.reduce("ReduceMin", 18, x, axes, keep)
+    }
+
     /// The sum along `axes`.
     pub fn reduce_sum(&mut self, x: &Value, axes: &[i64], keep: bool) -> Value {
         self.reduce("ReduceSum", 13, x, axes, keep)
