@@ -9,9 +9,14 @@ pub fn safetensors(data: &[u8]) {
     let _ = checkpoint_facts(&one("model.safetensors", data), "model.safetensors");
 }
 
-/// A pickled checkpoint, in a zip archive or bare.
+/// A pickled checkpoint: a zip archive, the older container or a bare program; alone and as a shard.
 pub fn pickle(data: &[u8]) {
-    let _ = checkpoint_facts(&one("model.pt", data), "model.pt");
+    let files = one("model.pt", data);
+    let _ = checkpoint_facts(&files, "model.pt");
+    let _ = models::Checkpoint::read(&files);
+    let index = br#"{"weight_map": {"whole": "a.bin", "matrix": "a.bin"}}"#;
+    let shard = one("a.bin", data).with("pytorch_model.bin.index.json", Bytes::from_static(index));
+    let _ = models::Checkpoint::read(&shard);
 }
 
 /// The index of a sharded checkpoint; there is one shard.

@@ -90,8 +90,19 @@ fn safetensors() {
 
 #[test]
 fn pickle() {
-    let seeds = ["legacy.bin", "module.pt", "state.pt"];
-    let seeds = seeds.map(|name| fixture(&format!("crates/models/tests/fixtures/pickled/{name}")));
+    let names = [
+        "legacy.bin",
+        "module.pt",
+        "state.pt",
+        "forms.pt",
+        "forms-legacy.pt",
+        "forms-protocol5.pt",
+        "training.pth",
+        "plain-2.pkl",
+        "plain-4.pkl",
+        "plain-5.pkl",
+    ];
+    let seeds = names.map(|name| fixture(&format!("crates/models/tests/fixtures/pickled/{name}")));
     timed(fuzz::pickle, &seeds, 20_000);
 }
 

@@ -83,6 +83,7 @@ fn arithmetic(b: &mut Builder, x: &Value) {
     }
     let outputs = [
         ("leaky_relu", b.leaky_relu(x, 0.1)),
+        ("elu", b.elu(x)),
         ("softmax", b.softmax(x, -1)),
         ("clip", b.clip(x, -0.25, 0.5)),
         ("at_least", b.at_least(x, -0.25)),
@@ -93,6 +94,10 @@ fn arithmetic(b: &mut Builder, x: &Value) {
     for (name, value) in &outputs {
         b.output(name, value);
     }
+    let zero = b.scalar(0.0);
+    let positive = b.greater(x, &zero);
+    let both = b.and(&outputs[5].1, &positive);
+    b.output("and", &both);
     let selected = b.select(&outputs[5].1, x, &other);
     b.output("select", &selected);
 }
@@ -108,6 +113,7 @@ fn reductions(b: &mut Builder, x: &Value) {
         ("matmul_batched", b.matmul(x, &other)),
         ("layer_norm", b.layer_norm(x, &scale, &bias, 1e-5)),
         ("reduce_mean", b.reduce_mean(x, &[-1], false)),
+        ("reduce_l2", b.reduce_l2(x, &[-1], false)),
         ("reduce_max", b.reduce_max(x, &[1, 2], true)),
         ("reduce_sum", b.reduce_sum(x, &[-2], true)),
         ("top_k_values", largest),
@@ -154,7 +160,7 @@ fn layout(b: &mut Builder, image: &Value, x: &Value) {
 fn vision(b: &mut Builder, x: &Value, grid: &Value) {
     let kernel = weight(b, "kernel", &[6, 2, 3, 3]);
     let bias = weight(b, "kernel bias", &[6]);
-    let point = weight(b, "point", &[3, 4, 1, 1]);
+    let (point, square) = (weight(b, "point", &[3, 4, 1, 1]), weight(b, "square", &[4, 6, 2, 2]));
     let grouped = Conv { stride: [2, 1], padding: [1, 0, 2, 1], dilation: [1, 2], groups: 2 };
     let (scale, shift) = (weight(b, "norm scale", &[4]), weight(b, "norm shift", &[4]));
     let (factor, summand) = (weight(b, "factor", &[4, 1, 1]), weight(b, "group shift", &[4, 1, 1]));
@@ -163,6 +169,7 @@ fn vision(b: &mut Builder, x: &Value, grid: &Value) {
     let pool = |kernel, stride, padding, ceil| Pool { kernel, stride, padding, ceil };
     let outputs = [
         ("conv", b.conv(x, &kernel, Some(&bias), grouped)),
+        ("conv_transpose", b.conv_transpose(x, &square, Some(&bias), Conv::new(2, 0))),
         ("conv_point", b.conv(x, &point, None, Conv::new(1, 0))),
         ("batch_norm", b.batch_norm(x, [&scale, &shift, &mean, &variance], 1e-3)),
         ("group_norm", b.group_norm(x, 2, [&factor, &summand], 1e-3)),
@@ -173,6 +180,7 @@ fn vision(b: &mut Builder, x: &Value, grid: &Value) {
         ("average_pool", b.average_pool(x, pool(2, 2, 0, false))),
         ("average_pool_ceil", b.average_pool(x, pool(2, 2, 0, true))),
         ("average_pool_padded", b.average_pool(x, pool(3, 1, 1, false))),
+        ("padded_average_pool", b.padded_average_pool(x, pool(3, 2, 1, false))),
         ("resize_nearest", b.resize(x, 18, 22, Interpolation::Nearest)),
         ("resize_nearest_odd", b.resize(x, 7, 25, Interpolation::Nearest)),
         ("resize_linear", b.resize(x, 20, 13, Interpolation::Linear)),

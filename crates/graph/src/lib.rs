@@ -13,6 +13,7 @@ mod error;
 mod facts;
 mod model;
 pub mod onnx;
+pub mod passes;
 mod plan;
 mod shapes;
 mod tensor;

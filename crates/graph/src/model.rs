@@ -3,7 +3,7 @@
 //! Nodes stay generic (`op_type`, attributes), so an operator that we do not know is read, moved and written back
 //! untouched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -43,6 +43,17 @@ impl Model {
     pub fn opset(&self) -> i64 {
         self.opsets.get("").or_else(|| self.opsets.get("ai.onnx")).copied().unwrap_or(0)
     }
+
+    /// A model with the same header and an empty graph.
+    pub(crate) fn clone_header(&self) -> Self {
+        Self {
+            ir_version: self.ir_version,
+            producer_name: self.producer_name.clone(),
+            producer_version: self.producer_version.clone(),
+            opsets: self.opsets.clone(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Nodes in an order in which each one's inputs come first, with their constants.
@@ -64,6 +75,26 @@ pub struct Graph {
     pub values: IndexMap<String, ValueInfo>,
     /// Encoded parts that are kept but not understood (quantization annotations, sparse initializers, metadata).
     pub other: Vec<(u32, Bytes)>,
+}
+
+impl Graph {
+    /// Leaves out nodes, constants and descriptions that no output depends on.
+    pub(crate) fn drop_dead_parts(&mut self) {
+        let mut needed: HashSet<&str> = self.outputs.iter().map(|output| output.name.as_str()).collect();
+        let mut alive = vec![false; self.nodes.len()];
+        for (node, alive) in self.nodes.iter().zip(&mut alive).rev() {
+            *alive = node.outputs.iter().any(|output| needed.contains(output.as_str()));
+            if *alive {
+                node.names_read(&mut needed);
+            }
+        }
+        let needed: HashSet<String> = needed.into_iter().map(str::to_owned).collect();
+        let mut alive = alive.into_iter();
+        self.nodes.retain(|_| alive.next().unwrap_or(true));
+        self.initializers.retain(|name, _| needed.contains(name));
+        let made: HashSet<&String> = self.nodes.iter().flat_map(|node| &node.outputs).collect();
+        self.values.retain(|name, _| made.contains(name));
+    }
 }
 
 /// One use of an operator.
@@ -103,6 +134,15 @@ impl Node {
             Attribute::Graphs(graphs) => graphs.as_slice(),
             _ => &[],
         })
+    }
+
+    /// Adds every value that this node reads, those that its subgraphs take from outside included.
+    pub(crate) fn names_read<'a>(&'a self, read: &mut HashSet<&'a str>) {
+        read.extend(self.inputs.iter().map(String::as_str));
+        for graph in self.subgraphs() {
+            graph.nodes.iter().for_each(|node| node.names_read(read));
+            read.extend(graph.outputs.iter().map(|output| output.name.as_str()));
+        }
     }
 
     /// The text attribute of this name, when it is UTF-8.

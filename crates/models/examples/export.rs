@@ -1,6 +1,7 @@
 //! Exports a folder's checkpoint to an ONNX file and prints how long it took and how much memory it needed.
 //!
-//!     cargo run --release -p models --example export -- DIR OUT.onnx [--exact] [--opset N]
+//!     cargo run --release -p models --example export -- DIR OUT.onnx [--exact] [--fold] [--opset N] [--prompt TEXT]…
+//!         [--task TEXT]
 //!
 //! The memory is the peak of the whole process (`VmHWM`), the checkpoint that was read into it included.
 
@@ -10,7 +11,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use bytes::Bytes;
-use models::{Error, ExportOptions, Files, export};
+use graph::{Model, Tensor};
+use models::{Error, ExportOptions, Files, Prompt, export};
+use rten_tensor::prelude::*;
 
 struct Folder(PathBuf);
 
@@ -31,23 +34,49 @@ impl Files for Folder {
     }
 }
 
+/// The outputs of a graph without inputs.
+fn constants(part: &Model) -> Result<Vec<Tensor>, String> {
+    let mut bytes = Vec::new();
+    graph::onnx::write(part, &mut bytes).map_err(|error| error.to_string())?;
+    let model = rten::Model::load(bytes).map_err(|error| error.to_string())?;
+    let name = |output: &graph::ValueInfo| model.node_id(&output.name);
+    let names = part.graph.outputs.iter().map(name).collect::<Result<Vec<_>, _>>();
+    let outputs = model.run(vec![], &names.map_err(|error| error.to_string())?, None);
+    let tensor = |value: rten::Value| {
+        let values: rten_tensor::Tensor<f32> = value.try_into().map_err(|error| format!("{error:?}"))?;
+        Tensor::from_f32(values.shape(), values.to_vec()).map_err(|error| error.to_string())
+    };
+    outputs.map_err(|error| error.to_string())?.into_iter().map(tensor).collect()
+}
+
 #[expect(clippy::print_stdout, reason = "the figures are the point of the example")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(folder), Some(out)) = (arguments.next(), arguments.next()) else {
-        return Err("export DIR OUT.onnx [--exact] [--opset N]".into());
+        return Err(
+            "export DIR OUT.onnx [--exact] [--fold] [--opset N] [--prompt TEXT]… [--task TEXT]".into()
+        );
     };
     let mut options = ExportOptions::default();
+    let (mut prompt, mut fold) = (Prompt::default(), false);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
+            "--fold" => fold = true,
             "--exact" => options.exact = true,
             "--opset" => options.opset = arguments.next().unwrap_or_default().parse()?,
+            "--prompt" => prompt.texts.extend(arguments.next()),
+            "--task" => prompt.task = arguments.next(),
             other => return Err(format!("unknown argument `{other}`").into()),
         }
     }
+    options.prompt = (!prompt.texts.is_empty()).then_some(prompt);
     let started = Instant::now();
-    let exported = export(&Folder(folder.into()), &options)?;
+    let mut exported = export(&Folder(folder.into()), &options)?;
     let built = started.elapsed();
+    if fold {
+        let folded = graph::passes::fold_constants(&mut exported.model, &constants)?;
+        println!("{folded} nodes folded after {:.3} s", started.elapsed().as_secs_f64());
+    }
     let mut file = BufWriter::new(File::create(&out)?);
     let bytes = graph::onnx::write(&exported.model, &mut file)?;
     file.into_inner()?.sync_all()?;

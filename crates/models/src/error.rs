@@ -32,11 +32,13 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
-    /// Weights in a form that can run code when it is loaded.
-    #[error("`{file}` holds pickled weights, which are not read for export")]
-    PickledWeights {
+    /// A pickle that would import more than plain values, tensors and networks need. Nothing of it was run.
+    #[error("`{file}` asks to import {}, which is never done", .names.join(", "))]
+    ForeignCode {
         /// The file, relative to the source.
         file: String,
+        /// The classes and functions, sorted.
+        names: Vec<String>,
     },
     /// The model is something else than an object detector.
     #[error("`{class}` is not an object detector")]
@@ -198,7 +200,7 @@ impl Error {
             Self::MissingFile { .. }
             | Self::Read { .. }
             | Self::Damaged { .. }
-            | Self::PickledWeights { .. } => ErrorKind::Unusable,
+            | Self::ForeignCode { .. } => ErrorKind::Unusable,
             Self::NotADetector { .. } | Self::SegmentsText { .. } | Self::UnknownArchitecture { .. } => {
                 ErrorKind::NotADetector
             }
@@ -217,11 +219,14 @@ impl Error {
         match self {
             Self::MissingFile { file } => Some(format!("put `{file}` beside the weights")),
             Self::Damaged { .. } => Some("fetch the file again from the source".into()),
-            Self::PickledWeights { file } => Some(format!(
-                "convert `{file}` to safetensors where you trust it, or take a revision that has safetensors"
+            Self::ForeignCode { names, .. } if names.iter().any(|name| name.starts_with("__torch__.")) => {
+                Some("this is a TorchScript program; take the checkpoint that it was made from".into())
+            }
+            Self::ForeignCode { file, .. } => Some(format!(
+                "where you trust `{file}`, load it with PyTorch and save the `state_dict` alone, as safetensors if you can"
             )),
             Self::UnknownArchitecture { known, .. } => Some(format!(
-                "known architectures: {}; or import an ONNX export of the model",
+                "known architectures: {}; for another try `--exporter python`, or import an ONNX export of the model",
                 known.join(", ")
             )),
             Self::NoLabels { .. } | Self::BadLabels { .. } => {

@@ -2,6 +2,8 @@
 //!
 //! The size of the input is fixed here, because positions and anchors become constants; only the batch stays open.
 
+use std::collections::BTreeMap;
+
 use detect::{ChannelOrder, Detector, ElementType, ImageInput, Labels, Resize};
 use graph::{Builder, Model};
 
@@ -87,7 +89,10 @@ pub struct Exported {
 /// In the order of [`crate::ErrorKind`]: nothing usable in the source, not a detector that we know, no labels, or a
 /// checkpoint that cannot be exported.
 pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Error> {
-    let Some(config) = Config::find(files)? else { return Err(without_config(files)) };
+    let Some(config) = Config::find(files)? else {
+        let pickled = arch::ultralytics::export(files, options)?;
+        return pickled.ok_or_else(|| without_config(files));
+    };
     let architecture = arch::find(&config)?;
     let source = Source { config: &config, files, options };
     let left_out = architecture.left_out();
@@ -95,20 +100,52 @@ pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Er
         left_out.map(|what| format!("the graph leaves out {what}")).into_iter().collect();
     let labels = labels(architecture, source, &mut warnings)?;
     let input = image_input(files, architecture, options, &mut warnings)?;
+    let keeps_ratio = matches!(input.resize, Resize::ShortestEdge { .. });
     let detector = architecture.detector(source, labels, input)?;
     detector.validate()?;
+    warnings.extend(fitting_warning(keeps_ratio, &detector, options));
 
     let checkpoint = Checkpoint::read(files)?;
     warnings.extend(class_warning(architecture, &checkpoint, &detector)?);
     let weights = Weights::new(&checkpoint, architecture.renames(), options.exact)?;
     let mut builder = Builder::new(architecture.model_type(), options.opset);
     architecture.build(source, &detector, &weights, &mut builder)?;
+    finish(builder, &weights, detector, warnings, BTreeMap::new())
+}
+
+/// What was built, with the description of its detector and more `metadata`.
+///
+/// # Errors
+/// [`Error::Weights`] when the checkpoint does not fit, [`Error::Graph`] with the first node that does not.
+pub(crate) fn finish(
+    builder: Builder,
+    weights: &Weights,
+    detector: Detector,
+    warnings: Vec<String>,
+    metadata: BTreeMap<String, String>,
+) -> Result<Exported, Error> {
     // What does not fit in the checkpoint explains more than the first node that it breaks.
     let ignored = weights.finish()?;
     let mut model = builder.finish("sightline", env!("CARGO_PKG_VERSION"))?;
+    model.metadata.extend(metadata);
     model.metadata.insert(Detector::METADATA_KEY.into(), detector.to_json());
     model.metadata.insert(LABELS_KEY.into(), detector.labels.to_lines());
     Ok(Exported { model, detector, ignored, warnings })
+}
+
+/// Refuses an input that is empty, or larger than anything that a detector sees.
+///
+/// # Errors
+/// [`Error::Underivable`] with the option that sets the size.
+pub(crate) fn checked_size(height: u32, width: u32) -> Result<(), Error> {
+    if [height, width].iter().all(|side| (1..=LARGEST_SIDE).contains(side)) {
+        return Ok(());
+    }
+    Err(Error::Underivable {
+        what: "the input size",
+        reason: format!("{height}×{width} is not between 1 and {LARGEST_SIDE} pixels"),
+        option: "--size WIDTHxHEIGHT",
+    })
 }
 
 /// The class names: those of the prompt for an open vocabulary, else the caller's or the source's.
@@ -150,7 +187,7 @@ fn labels(
 /// Why there is nothing to export: the weights may say more than the absence of a configuration.
 fn without_config(files: &dyn Files) -> Error {
     match Checkpoint::read(files) {
-        Err(error @ Error::PickledWeights { .. }) => error,
+        Err(error @ Error::ForeignCode { .. }) => error,
         _ => Error::MissingFile { file: CONFIG.into() },
     }
 }
@@ -171,26 +208,12 @@ fn image_input(
     };
     warnings.extend(processor.warnings.iter().cloned());
     let (height, width) = options.size.unwrap_or_else(|| processor.canvas());
-    for side in [height, width] {
-        if !(1..=LARGEST_SIDE).contains(&side) {
-            return Err(Error::Underivable {
-                what: "the input size",
-                reason: format!("{height}×{width} is not between 1 and {LARGEST_SIDE} pixels"),
-                option: "--size WIDTHxHEIGHT",
-            });
-        }
-    }
+    checked_size(height, width)?;
     let resize = options.resize.or_else(|| processor.resize()).ok_or_else(|| Error::Underivable {
         what: "the resize policy",
-        reason: format!("`size` in `{}` pads after the normalisation", processor.file),
+        reason: format!("`size` in `{}` is a way of padding that no policy is equal to", processor.file),
         option: "--resize stretch|letterbox",
     })?;
-    if matches!(resize, Resize::ShortestEdge { .. }) && options.size.is_none() {
-        warnings.push(format!(
-            "every image is padded to {width}×{height} pixels, whatever its shape: `--size WIDTHxHEIGHT` (what your \
-             images need) or `--resize stretch` with it makes a graph that computes less"
-        ));
-    }
     Ok(ImageInput {
         tensor: "pixel_values".into(),
         width,
@@ -206,6 +229,24 @@ fn image_input(
         mask: None,
         image_size: None,
     })
+}
+
+/// What a fixed size means for a source whose processor keeps the ratio of an image.
+fn fitting_warning(keeps_ratio: bool, detector: &Detector, options: &ExportOptions) -> Option<String> {
+    let input = &detector.input;
+    let size = format!("{}×{} pixels", input.width, input.height);
+    match input.resize {
+        Resize::ShortestEdge { .. } if options.size.is_none() => Some(format!(
+            "every image is padded to {size}, whatever its shape: `--size WIDTHxHEIGHT` (what your images need) or \
+             `--resize stretch` with it makes a graph that computes less"
+        )),
+        Resize::Stretch if keeps_ratio && options.resize.is_none() => Some(format!(
+            "every image is stretched to {size}, because `{}` cannot tell padding from image: `--size WIDTHxHEIGHT` \
+             with the shape of your images keeps their ratio",
+            detector.architecture
+        )),
+        _ => None,
+    }
 }
 
 /// Compares the labels with the classes that the head has.

@@ -12,6 +12,7 @@ mod export;
 mod files;
 mod layers;
 mod onnx_import;
+mod prompt;
 mod weights;
 
 pub use arch::architectures;

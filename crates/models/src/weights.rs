@@ -146,6 +146,11 @@ impl Weights {
         b.scoped(name, |b| build(b, &child))
     }
 
+    /// The name of the module.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The full name of a tensor of this module.
     pub(crate) fn full(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }

@@ -86,7 +86,7 @@ fn save(folder: &Path, stem: &str, image: &Image) -> Result<PathBuf, Error> {
     crate::store::create_dir(folder)?;
     let path = folder.join(format!("{stem}.jpg"));
     let bytes = encode_jpeg(image, JPEG_QUALITY)?;
-    write_whole(folder, &path, |file| {
+    write_whole(folder, &path, |file, _| {
         std::io::Write::write_all(file, &bytes).map_err(|source| Error::Io { path: path.clone(), source })
     })?;
     Ok(path)

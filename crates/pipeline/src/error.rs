@@ -54,6 +54,12 @@ pub enum Error {
         /// The package.
         package: PathBuf,
     },
+    /// A fresh graph that cannot be right.
+    #[error("the exported graph was run and is refused: {reason}")]
+    Trial {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Options that do not go together, or a value that cannot be.
     #[error("{0}")]
     Options(String),
@@ -132,8 +138,9 @@ impl Error {
             Self::NoExactGraph { .. } => 10,
             Self::Hub(error) => error.exit_code(),
             Self::Models(error) => of_kind(error.kind()),
-            Self::Graph(_) | Self::FixedBatch { .. } => 20,
+            Self::Graph(_) | Self::FixedBatch { .. } | Self::Trial { .. } => 20,
             Self::Runtime(error) if error.is_backend_limit() => 30,
+            Self::Runtime(error) if matches!(**error, runtime::Error::PythonExport(_)) => 20,
             Self::Runtime(error)
                 if matches!(**error, runtime::Error::Graph(_) | runtime::Error::Load { .. }) =>
             {
@@ -159,6 +166,9 @@ impl Error {
             }
             Self::UnknownKind { .. } => Some(
                 "known kinds: ONNX, safetensors, PyTorch checkpoints, TensorRT engine plans, calibration caches".into(),
+            ),
+            Self::Trial { .. } => Some(
+                "the weights may be damaged: fetch them again; or they do not belong to this `config.json`".into(),
             ),
             Self::FixedBatch { .. } => Some("export it again with a dynamic batch, or a batch of 1".into()),
             Self::NoExactGraph { .. } => Some("import the model again: `sightline import SOURCE`".into()),

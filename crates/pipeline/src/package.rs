@@ -125,24 +125,25 @@ fn write_tree(package: &Path, tree: FileTree) -> Result<Vec<String>, Error> {
         };
         let folder = target.parent().unwrap_or(package);
         crate::store::create_dir(folder)?;
-        write_whole(folder, &target, |out| std::io::Write::write_all(out, &bytes).map_err(at))?;
+        write_whole(folder, &target, |out, _| std::io::Write::write_all(out, &bytes).map_err(at))?;
         written.push(path);
     }
     Ok(written)
 }
 
-/// Writes a file beside and renames it into place.
+/// Writes a file beside and renames it into place. `write` is told where it lies meanwhile.
 pub(crate) fn write_whole(
     folder: &Path,
     target: &Path,
-    write: impl FnOnce(&mut fs::File) -> Result<(), Error>,
+    write: impl FnOnce(&mut fs::File, &Path) -> Result<(), Error>,
 ) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt;
     let at = |source| Error::Io { path: target.to_owned(), source };
     let permissions = fs::Permissions::from_mode(0o644);
     let made = tempfile::Builder::new().prefix(".partial-").permissions(permissions).tempfile_in(folder);
     let mut file = made.map_err(at)?;
-    write(file.as_file_mut())?;
+    let place = file.path().to_owned();
+    write(file.as_file_mut(), &place)?;
     file.as_file().sync_all().map_err(at)?;
     file.persist(target).map_err(|error| at(error.error))?;
     Ok(())

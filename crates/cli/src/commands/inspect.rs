@@ -95,6 +95,9 @@ fn checkpoint(f: &mut fmt::Formatter<'_>, facts: &CheckpointFacts) -> fmt::Resul
     for (key, value) in &facts.metadata {
         writeln!(f, "metadata    {key}: {}", one_line(value))?;
     }
+    for name in &facts.foreign {
+        writeln!(f, "foreign     asks to import {}: it is not exported", one_line(name))?;
+    }
     for tensor in &facts.tensors {
         writeln!(f, "  {:<8} {:<20} {}", tensor.dtype, format!("{:?}", tensor.shape), tensor.name)?;
     }

@@ -1,10 +1,12 @@
 //! Arguments that several commands take.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use pipeline::hub::Source;
 use pipeline::models::HeadKind;
+use pipeline::runtime::tools::python_exporter::Setup as PythonSetup;
 use pipeline::{Error, ExportOptions, Subject};
 
 use crate::args::Size;
@@ -20,6 +22,22 @@ pub(crate) struct ExportArgs {
     /// Operator set of the graph, 16 to 22 [default: 17]
     #[arg(long, value_name = "N", help_heading = "Export", value_parser = clap::value_parser!(i64).range(16..=22))]
     pub(crate) opset: Option<i64>,
+    /// What an open-vocabulary model (OWL-ViT, Grounding DINO, OmDet …) looks for; repeatable. It is fixed in the graph
+    #[arg(long, value_name = "TEXT", help_heading = "Export", conflicts_with = "prompt_file")]
+    pub(crate) prompt: Vec<String>,
+    /// File of prompts, one a line
+    #[arg(long, value_name = "FILE", help_heading = "Export")]
+    pub(crate) prompt_file: Option<PathBuf>,
+    /// Task text of a model that takes one (OmDet-Turbo) [default: "Detect" and the prompts]
+    #[arg(long, value_name = "TEXT", help_heading = "Export")]
+    pub(crate) task: Option<String>,
+    /// How deformable attention reads its points: `gather` for runtimes without `GridSample` [default: grid_sample]
+    #[arg(long, value_name = "FORM", help_heading = "Export", value_parser = ["grid_sample", "gather"])]
+    pub(crate) deformable: Option<String>,
+    /// Who makes the graph of a checkpoint: `python` for a family that has no exporter here (optimum and PyTorch in an
+    /// environment of about 7 GB, installed at the first use) [default: native]
+    #[arg(long, value_name = "WHO", help_heading = "Export", value_parser = ["native", "python"])]
+    pub(crate) exporter: Option<String>,
     #[command(flatten)]
     pub(crate) describe: DescribeArgs,
 }
@@ -44,16 +62,37 @@ pub(crate) struct DescribeArgs {
 impl ExportArgs {
     pub(crate) fn options(&self) -> Result<ExportOptions, Error> {
         let size = self.size.map(|size| (size.width, size.height));
-        Ok(ExportOptions { opset: self.opset, size, ..self.describe.options()? })
+        Ok(ExportOptions {
+            opset: self.opset,
+            size,
+            prompt: self.prompts()?,
+            task: self.task.clone(),
+            deformable: self.deformable.clone(),
+            exporter: self.exporter.clone(),
+            ..self.describe.options()?
+        })
     }
+
+    /// The prompts; blank lines of a file are none.
+    fn prompts(&self) -> Result<Vec<String>, Error> {
+        let Some(path) = &self.prompt_file else { return Ok(self.prompt.clone()) };
+        let text = read_text(path)?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let prompts: Vec<String> = lines.map(str::to_owned).collect();
+        if prompts.is_empty() {
+            return Err(Error::Options(format!("`{}` holds no prompt", path.display())));
+        }
+        Ok(prompts)
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
 impl DescribeArgs {
     pub(crate) fn options(&self) -> Result<ExportOptions, Error> {
-        let read = |path: &PathBuf| {
-            std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.clone(), source })
-        };
-        let labels = self.labels.as_ref().map(read).transpose()?;
+        let labels = self.labels.as_deref().map(read_text).transpose()?;
         Ok(ExportOptions {
             labels: labels.map(|text| text.lines().map(|line| line.trim().to_owned()).collect()),
             head: self.head.clone(),
@@ -78,6 +117,17 @@ pub(crate) fn source(text: &str, hub: &pipeline::hub::Config, output: &Output) -
         output.warn(&format!("there is no `{text}` here: it is taken for `{source}` of a hub"));
     }
     Ok(source)
+}
+
+/// Where Python and its environment are.
+pub(crate) fn python() -> PythonSetup {
+    PythonSetup {
+        cache: env::cache(),
+        python: "python3".into(),
+        variables: env::all(),
+        install_limit: Duration::from_hours(2),
+        attempt_limit: Duration::from_mins(30),
+    }
 }
 
 /// The hub's configuration from the environment.

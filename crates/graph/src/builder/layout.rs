@@ -104,6 +104,11 @@ impl Builder {
 
     /// `x` with zeros along `axis`: so many before, so many after.
     pub fn pad(&mut self, x: &Value, axis: i64, before: usize, after: usize) -> Value {
+        self.pad_with(x, axis, before, after, 0.0)
+    }
+
+    /// `x` (`float32`) with more elements of this `value` along `axis`: so many before, so many after.
+    pub fn pad_with(&mut self, x: &Value, axis: i64, before: usize, after: usize, value: f32) -> Value {
         let padded = |position: usize| {
             let size = x.shape[position].fixed()?.checked_add(before)?.checked_add(after)?;
             Some((position, size))
@@ -120,8 +125,11 @@ impl Builder {
         let mut pads = vec![0; 2 * x.rank()];
         pads[position] = before as i64;
         pads[x.rank() + position] = after as i64;
-        let pads = self.ints(&pads);
-        self.node_of("Pad", &[x, &pads], [], x.dtype, shape)
+        let (pads, value) = (self.ints(&pads), self.scalar(value));
+        if x.dtype != value.dtype {
+            self.fail("Pad", format!("{} and float32 do not mix", x.dtype));
+        }
+        self.node_of("Pad", &[x, &pads, &value], [], x.dtype, shape)
     }
 
     /// A new dimension of size 1 at each of `axes` (places in the result).
@@ -190,17 +198,18 @@ impl Builder {
         self.node_of("GatherElements", &[x, positions], attributes, x.dtype, positions.shape.clone())
     }
 
-    /// Rows of `x` `[batch, rows, width]` at `positions` `[batch, count]`: `[batch, count, width]`.
+    /// Rows of `x` `[batch, rows, width]` at `positions` `[batch, count]` or `[batch, count, 1]`: `[batch, count, width]`.
     pub fn gather_rows(&mut self, x: &Value, positions: &Value) -> Value {
+        let indices = if positions.rank() == 2 { self.unsqueeze(positions, &[2]) } else { positions.clone() };
         if x.rank() != 3
-            || positions.rank() != 2
-            || x.shape[0] != positions.shape[0]
-            || positions.dtype != DataType::I64
+            || indices.rank() != 3
+            || indices.size(2) != 1
+            || x.shape[0] != indices.shape[0]
+            || indices.dtype != DataType::I64
         {
             return self.mismatch("GatherND", &[x, positions]);
         }
-        let indices = self.unsqueeze(positions, &[2]);
-        let shape = vec![positions.shape[0].clone(), positions.shape[1].clone(), x.shape[2].clone()];
+        let shape = vec![indices.shape[0].clone(), indices.shape[1].clone(), x.shape[2].clone()];
         self.node_of("GatherND", &[x, &indices], [("batch_dims", Attribute::Int(1))], x.dtype, shape)
     }
 

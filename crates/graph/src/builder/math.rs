@@ -90,6 +90,11 @@ impl Builder {
         self.mul(&product, &half)
     }
 
+    /// `x` where it is positive, else `e^x − 1`.
+    pub fn elu(&mut self, x: &Value) -> Value {
+        self.node("Elu", &[x], [])
+    }
+
     /// `max(x, 0) + slope × min(x, 0)`.
     pub fn leaky_relu(&mut self, x: &Value, slope: f32) -> Value {
         self.node("LeakyRelu", &[x], [("alpha", slope.into())])
@@ -211,6 +216,11 @@ impl Builder {
     /// The sum along `axes`.
     pub fn reduce_sum(&mut self, x: &Value, axes: &[i64], keep: bool) -> Value {
         self.reduce("ReduceSum", 13, x, axes, keep)
+    }
+
+    /// The root of the sum of squares along `axes`.
+    pub fn reduce_l2(&mut self, x: &Value, axes: &[i64], keep: bool) -> Value {
+        self.reduce("ReduceL2", 18, x, axes, keep)
     }
 
     /// The `count` largest values along `axis` in falling order, and where they were (`int64`).

@@ -168,6 +168,11 @@ impl Builder {
         self.constant_of(Tensor::from_i64([values.len()], values.to_vec()))
     }
 
+    /// An `int64` constant of this shape.
+    pub fn integers(&mut self, shape: &[usize], values: Vec<i64>) -> Value {
+        self.constant_of(Tensor::from_i64(shape, values))
+    }
+
     /// The finished model: header, graph, types and shapes of all values. What no output depends on is left out,
     /// weights included.
     ///

@@ -36,22 +36,6 @@ pub(super) fn settled(mut graph: Graph, outputs: Vec<(String, Value)>) -> Graph 
         }
     }
     graph.values.retain(|name, _| !renamed.contains_key(name));
-    without_dead_parts(graph)
-}
-
-fn without_dead_parts(mut graph: Graph) -> Graph {
-    let mut needed: HashSet<String> = graph.outputs.iter().map(|output| output.name.clone()).collect();
-    let mut alive = vec![false; graph.nodes.len()];
-    for (node, alive) in graph.nodes.iter().zip(&mut alive).rev() {
-        *alive = node.outputs.iter().any(|output| needed.contains(output));
-        if *alive {
-            needed.extend(node.inputs.iter().cloned());
-        }
-    }
-    let mut alive = alive.into_iter();
-    graph.nodes.retain(|_| alive.next().unwrap_or(true));
-    graph.initializers.retain(|name, _| needed.contains(name));
-    let made: HashSet<&String> = graph.nodes.iter().flat_map(|node| &node.outputs).collect();
-    graph.values.retain(|name, _| made.contains(name));
+    graph.drop_dead_parts();
     graph
 }

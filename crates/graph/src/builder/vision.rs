@@ -67,6 +67,25 @@ impl Builder {
         self.node_of("Conv", &inputs, attributes, x.dtype, shape)
     }
 
+    /// Transposed convolution with a weight `[in, out / groups, height, width]` and a bias `[out]`.
+    pub fn conv_transpose(&mut self, x: &Value, weight: &Value, bias: Option<&Value>, conv: Conv) -> Value {
+        let mut inputs = vec![x, weight];
+        inputs.extend(bias);
+        let Some([out, height, width]) = spread(x, weight, bias, conv) else {
+            return self.mismatch("ConvTranspose", &inputs);
+        };
+        let kernel = [weight.size(2), weight.size(3)];
+        let shape = vec![x.shape[0].clone(), out.into(), height.into(), width.into()];
+        let attributes = [
+            ("dilations", integers(&conv.dilation)),
+            ("group", Attribute::Int(conv.groups as i64)),
+            ("kernel_shape", integers(&kernel)),
+            ("pads", integers(&conv.padding)),
+            ("strides", integers(&conv.stride)),
+        ];
+        self.node_of("ConvTranspose", &inputs, attributes, x.dtype, shape)
+    }
+
     /// `(x - mean) / sqrt(variance + epsilon) × scale + bias` by channel, with fixed statistics.
     pub fn batch_norm(&mut self, x: &Value, parameters: [&Value; 4], epsilon: f32) -> Value {
         let [scale, bias, mean, variance] = parameters;
@@ -125,6 +144,11 @@ impl Builder {
     /// The mean of each window; padding does not count.
     pub fn average_pool(&mut self, x: &Value, pool: Pool) -> Value {
         self.pool("AveragePool", x, pool, [("count_include_pad", Attribute::Int(0))])
+    }
+
+    /// The mean of each window, zeros of the padding included.
+    pub fn padded_average_pool(&mut self, x: &Value, pool: Pool) -> Value {
+        self.pool("AveragePool", x, pool, [("count_include_pad", Attribute::Int(1))])
     }
 
     /// Height and width changed to these sizes, without antialiasing. TensorRT has no cubic interpolation.
@@ -210,6 +234,27 @@ fn convolved(x: &Value, weight: &Value, bias: Option<&Value>, conv: Conv) -> Opt
         padded.checked_sub(reach)?.checked_div(conv.stride[at])?.checked_add(1)
     };
     if fits { Some([side(0)?, side(1)?]) } else { None }
+}
+
+/// Channels, height and width after a transposed convolution; `None` when the shapes do not fit.
+fn spread(x: &Value, weight: &Value, bias: Option<&Value>, conv: Conv) -> Option<[usize; 3]> {
+    let fits = x.rank() == 4
+        && weight.rank() == 4
+        && conv.groups > 0
+        && x.shape[1] == weight.shape[0]
+        && [Some(weight), bias].into_iter().flatten().all(|value| value.dtype == x.dtype);
+    let out = weight.shape.get(1)?.fixed()?.checked_mul(conv.groups)?;
+    let side = |at: usize| {
+        let steps = x.shape[2 + at].fixed()?.checked_sub(1)?.checked_mul(conv.stride[at])?;
+        let reach = conv.dilation[at].checked_mul(weight.shape[2 + at].fixed()?.checked_sub(1)?)?;
+        let whole = steps.checked_add(reach)?.checked_add(1)?;
+        whole.checked_sub(conv.padding[at])?.checked_sub(conv.padding[at + 2]).filter(|side| *side > 0)
+    };
+    if fits && bias.is_none_or(|bias| bias.shape == [Dim::Fixed(out)]) {
+        Some([out, side(0)?, side(1)?])
+    } else {
+        None
+    }
 }
 
 /// The number of windows along one side, by PyTorch's rule (with `ceil` the last window must start inside), and the

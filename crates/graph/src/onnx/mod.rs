@@ -5,7 +5,7 @@
 //!
 //! Everything that a detector needs survives a round trip, operators that we do not know included. What is lost: the
 //! texts and metadata of single tensors and attributes, dimension denotations, and fields that ONNX does not define. External data is
-//! always folded in on writing.
+//! folded in on writing, unless [`write_referring`] is asked to leave it where it lies.
 
 mod external;
 mod proto;
@@ -16,7 +16,7 @@ mod write;
 pub use external::check_location;
 pub(crate) use proto::{FunctionProto, SparseTensorProto};
 pub use read::{external_locations, read, read_structure};
-pub use write::{encoded_len, write};
+pub use write::{encoded_len, write, write_referring};
 
 /// The largest file that protobuf, and so ONNX, allows.
 pub const LARGEST_FILE: u64 = 2_147_483_647;

@@ -12,6 +12,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 use rayon::prelude::*;
 
 use super::LARGEST_FILE;
+use super::external::EXTERNAL;
 use super::proto::{
     AttributeProto, Dimension, GRAPH, GraphProto, INITIALIZER, ModelProto, NODE, NodeProto, OperatorSetId,
     RAW_DATA, StringPair, TensorProto, TensorShape, TensorType, TypeProto, ValueInfoProto,
@@ -29,6 +30,15 @@ const IN_FLIGHT: usize = 24 << 20;
 /// before anything is written; [`Error::BadTensor`] when a deferred tensor computes another number of bytes than it
 /// announced; [`Error::Write`].
 pub fn write(model: &Model, out: &mut dyn Write) -> Result<u64, Error> {
+    require_loaded(&model.graph)?;
+    write_referring(model, out)
+}
+
+/// As [`write()`], but a weight that was never loaded is written as a reference to the file where it lies.
+///
+/// # Errors
+/// As [`write()`]; [`Error::ExternalData`] only for a tensor inside a node.
+pub fn write_referring(model: &Model, out: &mut dyn Write) -> Result<u64, Error> {
     let frame = main_frame(model);
     let graph_len = graph_len(&model.graph, &frame)?;
     let header = header(model);
@@ -47,7 +57,23 @@ pub fn write(model: &Model, out: &mut dyn Write) -> Result<u64, Error> {
 /// # Errors
 /// [`Error::ExternalData`] when a tensor was never loaded.
 pub fn encoded_len(model: &Model) -> Result<u64, Error> {
+    require_loaded(&model.graph)?;
     Ok(file_len(&header(model), graph_len(&model.graph, &main_frame(model))?))
+}
+
+fn require_loaded(graph: &Graph) -> Result<(), Error> {
+    graph.initializers.iter().try_for_each(|(name, tensor)| loaded(name, tensor))
+}
+
+fn loaded(name: &str, tensor: &Tensor) -> Result<(), Error> {
+    match tensor.external() {
+        None => Ok(()),
+        Some(external) => Err(Error::ExternalData {
+            tensor: name.to_owned(),
+            location: external.location.clone(),
+            reason: "it was not loaded".into(),
+        }),
+    }
 }
 
 fn file_len(header: &ModelProto, graph_len: u64) -> u64 {
@@ -77,7 +103,7 @@ fn graph_len(graph: &Graph, frame: &GraphProto) -> Result<u64, Error> {
         total += framed_len(NODE, node_proto(node)?.encoded_len() as u64);
     }
     for (name, tensor) in &graph.initializers {
-        total += framed_len(INITIALIZER, initializer_len(name, tensor)?);
+        total += framed_len(INITIALIZER, initializer_len(name, tensor));
     }
     Ok(total)
 }
@@ -118,49 +144,54 @@ fn computed(tensors: &[(&String, &Tensor)]) -> Vec<Bytes> {
     }
 }
 
-fn initializer_len(name: &str, tensor: &Tensor) -> Result<u64, Error> {
-    let described = described(name, tensor)?.encoded_len() as u64;
-    Ok(match tensor.dtype() {
-        DataType::String => described,
-        _ => described + framed_len(RAW_DATA, tensor.byte_len() as u64),
-    })
+fn initializer_len(name: &str, tensor: &Tensor) -> u64 {
+    let described = described(name, tensor).encoded_len() as u64;
+    if has_raw_data(tensor) { described + framed_len(RAW_DATA, tensor.byte_len() as u64) } else { described }
+}
+
+fn has_raw_data(tensor: &Tensor) -> bool {
+    tensor.dtype() != DataType::String && tensor.external().is_none()
 }
 
 fn write_initializer(name: &str, tensor: &Tensor, bytes: &[u8], out: &mut dyn Write) -> Result<(), Error> {
-    if tensor.dtype() != DataType::String && bytes.len() != tensor.byte_len() {
+    if has_raw_data(tensor) && bytes.len() != tensor.byte_len() {
         let reason = format!("{} bytes were announced, {} computed", tensor.byte_len(), bytes.len());
         return Err(Error::BadTensor { name: name.to_owned(), reason });
     }
-    let mut head = prefix(INITIALIZER, initializer_len(name, tensor)?);
-    described(name, tensor)?.encode(&mut head).map_err(|error| Error::Write(error.into()))?;
-    if tensor.dtype() != DataType::String {
+    let mut head = prefix(INITIALIZER, initializer_len(name, tensor));
+    described(name, tensor).encode(&mut head).map_err(|error| Error::Write(error.into()))?;
+    if has_raw_data(tensor) {
         head.put_slice(&prefix(RAW_DATA, bytes.len() as u64));
     }
     emit(out, &head)?;
     emit(out, bytes)
 }
 
-/// A tensor's message without its `raw_data`; texts are in it.
-fn described(name: &str, tensor: &Tensor) -> Result<TensorProto, Error> {
-    if let Some(external) = tensor.external() {
-        return Err(Error::ExternalData {
-            tensor: name.to_owned(),
-            location: external.location.clone(),
-            reason: "it was not loaded".into(),
-        });
-    }
-    Ok(TensorProto {
+/// A tensor's message without its `raw_data`; texts are in it, and where the data lies when it was never loaded.
+fn described(name: &str, tensor: &Tensor) -> TensorProto {
+    let pair = |key: &str, value: String| StringPair { key: Some(key.into()), value: Some(value) };
+    let external = tensor.external();
+    TensorProto {
         dims: tensor.shape().iter().map(|size| *size as i64).collect(),
         data_type: tensor.dtype().to_onnx(),
         string_data: tensor.as_strings().unwrap_or_default().to_vec(),
         name: name.to_owned(),
+        external_data: external.map_or_else(Vec::new, |external| {
+            vec![
+                pair("location", external.location.clone()),
+                pair("offset", external.offset.to_string()),
+                pair("length", tensor.byte_len().to_string()),
+            ]
+        }),
+        data_location: if external.is_some() { EXTERNAL } else { 0 },
         ..TensorProto::default()
-    })
+    }
 }
 
 fn tensor_proto(name: &str, tensor: &Tensor) -> Result<TensorProto, Error> {
+    loaded(name, tensor)?;
     let raw_data = (tensor.dtype() != DataType::String).then(|| tensor.bytes());
-    Ok(TensorProto { raw_data, ..described(name, tensor)? })
+    Ok(TensorProto { raw_data, ..described(name, tensor) })
 }
 
 /// Everything of the model but its graph.

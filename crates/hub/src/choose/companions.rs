@@ -10,7 +10,7 @@ use crate::source::RepoPath;
 const LARGEST: u64 = 64 << 20;
 
 /// Exact names, in lower case.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 29] = [
     "config.json",
     "config.yaml",
     "config.yml",
@@ -33,6 +33,14 @@ const NAMES: [&str; 22] = [
     "nvinfer_config.txt",
     "nvdsinfer_config.yaml",
     "experiment.yaml",
+    // What turns the prompt of an open-vocabulary model into numbers.
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
 ];
 
 /// Whether a file of this name goes with a model.

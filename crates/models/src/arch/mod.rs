@@ -2,10 +2,23 @@
 //!
 //! The table is sorted. A family is found by `model_type`, never by guessing from tensor names.
 
+mod conditional_detr;
 mod d_fine;
+mod dab_detr;
+mod deimv2;
+mod detr;
+mod grounding_dino;
+mod lw_detr;
+mod mm_grounding_dino;
+mod omdet_turbo;
+mod owlv2;
+mod owlvit;
 mod pp_doclayout;
 mod rt_detr;
 mod rt_detr_v2;
+mod table_transformer;
+pub(crate) mod ultralytics;
+mod yolos;
 
 use detect::{Detector, ImageInput, Labels};
 use graph::Builder;
@@ -61,17 +74,29 @@ pub(crate) trait Architecture: Sync {
 
 /// Every architecture, in alphabetical order.
 static ARCHITECTURES: &[&dyn Architecture] = &[
+    &conditional_detr::ConditionalDetr,
     &d_fine::DFine,
+    &dab_detr::DabDetr,
+    &deimv2::Deimv2,
+    &detr::Detr,
+    &grounding_dino::GroundingDino,
+    &lw_detr::LwDetr,
+    &mm_grounding_dino::MmGroundingDino,
+    &omdet_turbo::OmDetTurbo,
+    &owlv2::Owlv2,
+    &owlvit::OwlVit,
     &pp_doclayout::PpDocLayoutV2,
     &pp_doclayout::PpDocLayoutV3,
     &pp_doclayout::PpDocLayoutV4,
     &rt_detr::RtDetr,
     &rt_detr_v2::RtDetrV2,
+    &table_transformer::TableTransformer,
+    &yolos::Yolos,
 ];
 
-/// The names of all architectures.
+/// The names of all architectures: those that a `config.json` may name, and what needs none.
 pub fn architectures() -> Vec<&'static str> {
-    ARCHITECTURES.iter().map(|architecture| architecture.model_type()).collect()
+    ARCHITECTURES.iter().map(|architecture| architecture.model_type()).chain([ultralytics::NAME]).collect()
 }
 
 /// The architecture that a configuration asks for.

@@ -1,4 +1,4 @@
-//! Sharded checkpoints: `model.safetensors.index.json` says which file holds which tensor.
+//! Sharded checkpoints: `model.safetensors.index.json` or `pytorch_model.bin.index.json` says which file holds which tensor.
 //!
 //! The index comes from a stranger: a shard's name must be a plain file name beside the index, and what the index says
 //! must be what the shards hold.
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{Checkpoint, safetensors};
+use super::Checkpoint;
 use crate::{Error, Files};
 
 /// Shards of one checkpoint that are believed.
@@ -33,7 +33,7 @@ pub(super) fn read(files: &dyn Files, file: &str, bytes: &[u8]) -> Result<Checkp
         }
         let content = files.read(shard)?;
         let before = checkpoint.tensors.len();
-        safetensors::read(shard, &content, &mut checkpoint)?;
+        checkpoint.add(shard, &content, true)?;
         home.extend(checkpoint.tensors.keys().skip(before).map(|name| (name.clone(), shard)));
     }
     for (name, shard) in &index.weight_map {
@@ -60,6 +60,6 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')
         && name.len() <= 255
-        && name.ends_with(".safetensors")
+        && [".safetensors", ".bin"].iter().any(|extension| name.ends_with(extension))
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }

@@ -4,7 +4,7 @@
 //! costs nothing. Element types that the exporters cannot use are read and listed all the same.
 
 mod index;
-mod pickle;
+pub(crate) mod pickle;
 mod safetensors;
 
 use std::collections::BTreeMap;
@@ -16,10 +16,20 @@ use serde::Serialize;
 
 use crate::{Error, Files};
 
+pub(crate) use pickle::Node;
+
 /// The one-file form of a safetensors checkpoint.
 const SINGLE: &str = "model.safetensors";
 /// The list of shards of a sharded one.
 const INDEX: &str = "model.safetensors.index.json";
+/// The same of a checkpoint that PyTorch pickled.
+const PICKLED: &str = "pytorch_model.bin";
+const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
+/// Names of weights without their extensions, the preferred ones first.
+const STEMS: &[&str] = &["model", "pytorch_model", "best", "checkpoint", "weights", "last"];
+/// What lies beside weights under the same extensions.
+const BESIDE: &[&str] =
+    &["training_args", "optimizer", "scheduler", "rng_state", "scaler", "adapter_model", "openvino"];
 
 /// Trained tensors by the names that they have on disk.
 #[derive(Debug, Default)]
@@ -56,6 +66,9 @@ pub struct CheckpointFacts {
     /// Classes and functions that loading a pickled file would import, sorted; empty for safetensors.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub globals: Vec<String>,
+    /// Those of them that neither values, tensors nor networks need: [`Checkpoint::read`] refuses the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<String>,
 }
 
 /// One tensor of a checkpoint.
@@ -72,36 +85,39 @@ pub struct TensorFacts {
 }
 
 impl Checkpoint {
-    /// Reads the weights of a source: one safetensors file or shards with an index.
+    /// Reads the weights of a source: one file or shards with an index; safetensors before PyTorch's pickles.
     ///
     /// # Errors
-    /// [`Error::MissingFile`] when there are none, [`Error::PickledWeights`] when there are only pickled ones,
-    /// [`Error::Damaged`] for a file or an index that does not hold what it says.
+    /// [`Error::MissingFile`] when there are none, [`Error::Underivable`] when there are several and nothing says which,
+    /// [`Error::ForeignCode`] for a pickle that names more than tensors need, [`Error::Damaged`] for a file or an index
+    /// that does not hold what it says.
     pub fn read(files: &dyn Files) -> Result<Self, Error> {
-        if let Some(index) = files.read_if_present(INDEX)? {
-            return index::read(files, INDEX, &index);
+        if let Some(bytes) = files.read_if_present(INDEX)? {
+            return index::read(files, INDEX, &bytes);
         }
         if let Some(bytes) = files.read_if_present(SINGLE)? {
             return Self::from_bytes(SINGLE, &bytes);
         }
-        let mut names = files.names();
+        let mut names: Vec<String> = files.names().into_iter().filter(|name| !name.contains('/')).collect();
         names.sort();
-        let top = |name: &&String| !name.contains('/');
-        let others: Vec<&String> = names
-            .iter()
-            .filter(top)
-            .filter(|name| std::path::Path::new(name).extension().is_some_and(|ext| ext == "safetensors"))
-            .collect();
-        if let [only] = others[..] {
+        let with_extension = |wanted: &[&str]| -> Vec<&String> {
+            let is_wanted =
+                |name: &&String| name.rsplit_once('.').is_some_and(|(_, ext)| wanted.contains(&ext));
+            names.iter().filter(is_wanted).collect()
+        };
+        if let [only] = with_extension(&["safetensors"])[..] {
             return Self::read_file(files, only);
         }
-        if let Some(file) = names.iter().filter(top).find(|name| is_pickle_name(name)) {
-            return Err(Error::PickledWeights { file: file.clone() });
+        if let Some(bytes) = files.read_if_present(PICKLED_INDEX)? {
+            return index::read(files, PICKLED_INDEX, &bytes);
         }
-        Err(Error::MissingFile { file: SINGLE.into() })
+        if let Some(bytes) = files.read_if_present(PICKLED)? {
+            return Self::from_bytes(PICKLED, &bytes);
+        }
+        Self::read_file(files, only_weights(&with_extension(&["bin", "pt", "pth", "ckpt"]))?)
     }
 
-    /// Reads one safetensors file.
+    /// Reads one file.
     ///
     /// # Errors
     /// As [`Checkpoint::read`]; the kind of file is told by its content, not by its name.
@@ -110,12 +126,18 @@ impl Checkpoint {
     }
 
     fn from_bytes(name: &str, bytes: &Bytes) -> Result<Self, Error> {
-        if is_pickle(bytes) {
-            return Err(Error::PickledWeights { file: name.to_owned() });
-        }
         let mut checkpoint = Self::default();
-        safetensors::read(name, bytes, &mut checkpoint)?;
+        checkpoint.add(name, bytes, false)?;
         Ok(checkpoint)
+    }
+
+    /// Adds the tensors of one file.
+    fn add(&mut self, name: &str, bytes: &Bytes, is_shard: bool) -> Result<(), Error> {
+        if pickle::is_pickle(bytes) {
+            pickle::read(name, bytes, is_shard, self)
+        } else {
+            safetensors::read(name, bytes, self)
+        }
     }
 
     /// What the checkpoint holds.
@@ -143,6 +165,7 @@ impl Checkpoint {
             tensors,
             metadata: self.metadata.clone(),
             globals: Vec::new(),
+            foreign: Vec::new(),
         }
     }
 
@@ -151,14 +174,14 @@ impl Checkpoint {
     }
 }
 
-/// What a file of weights holds: safetensors, or PyTorch's pickled form, which is listed without being run. The kind
+/// What a file of weights holds: safetensors, or PyTorch's pickled form, which is never run. The kind
 /// is told by the content.
 ///
 /// # Errors
 /// [`Error::MissingFile`], [`Error::Read`], or [`Error::Damaged`] when the file is neither.
 pub fn checkpoint_facts(files: &dyn Files, name: &str) -> Result<CheckpointFacts, Error> {
     let bytes = files.read(name)?;
-    if is_pickle(&bytes) {
+    if pickle::is_pickle(&bytes) {
         return pickle::facts(name, &bytes);
     }
     Checkpoint::from_bytes(name, &bytes).map(|checkpoint| checkpoint.facts())
@@ -184,17 +207,22 @@ fn data_type(name: &str) -> Option<DataType> {
     })
 }
 
-fn is_pickle_name(name: &str) -> bool {
-    let extension = std::path::Path::new(name).extension().and_then(|ext| ext.to_str());
-    let weights = ["pytorch_model", "model", "checkpoint", "best", "last", "weights"];
-    match extension {
-        Some("pt" | "pth" | "ckpt") => true,
-        Some("bin") => weights.iter().any(|stem| name.starts_with(stem)),
-        _ => false,
+/// The file of these that holds the weights.
+fn only_weights<'a>(names: &[&'a String]) -> Result<&'a str, Error> {
+    let names: Vec<&'a String> =
+        names.iter().copied().filter(|name| !BESIDE.iter().any(|other| name.starts_with(other))).collect();
+    let stem = |name: &str| name.rsplit_once('.').map_or("", |(stem, _)| stem).to_owned();
+    let preferred = STEMS.iter().find_map(|wanted| names.iter().find(|name| stem(name) == *wanted));
+    match (preferred, &names[..]) {
+        (Some(name), _) | (None, [name]) => Ok(name),
+        (None, []) => Err(Error::MissingFile { file: SINGLE.into() }),
+        (None, several) => Err(Error::Underivable {
+            what: "the file of the weights",
+            reason: format!(
+                "there are {} and more",
+                several[..2].iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            ),
+            option: "SOURCE/FILE",
+        }),
     }
-}
-
-/// Whether the bytes begin like a pickle, or like the zip archive that PyTorch puts one into.
-fn is_pickle(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..] if bytes.get(7) != Some(&0))
 }

@@ -31,6 +31,13 @@ impl Config {
         Ok(read_object(files, CONFIG)?.map(|raw| Self { raw }))
     }
 
+    /// The same with another value for one key.
+    pub(crate) fn with(&self, key: &str, value: Value) -> Self {
+        let mut raw = self.raw.clone();
+        raw.insert(key.to_owned(), value);
+        Self { raw }
+    }
+
     pub(crate) fn raw(&self) -> &Map<String, Value> {
         &self.raw
     }

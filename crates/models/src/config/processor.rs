@@ -18,6 +18,7 @@ const CLIP: ([f32; 3], [f32; 3]) =
 
 /// What the classes of image processors do when the file does not say.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "the switches of the original's classes")]
 pub(crate) struct Family {
     /// The class, without `ImageProcessor` or `FeatureExtractor`.
     class: &'static str,
@@ -30,11 +31,15 @@ pub(crate) struct Family {
     statistics: ([f32; 3], [f32; 3]),
     pad: bool,
     multiple_of: Option<u32>,
+    /// Whether a single number means both sides, and not the shorter one.
+    square: bool,
+    /// Whether padding makes a square of the image, before it is resized.
+    pads_to_square: bool,
 }
 
 const DETR: Family = Family {
     class: "Detr",
-    model_types: &["detr", "table_transformer"],
+    model_types: &["detr", "omdet_turbo", "table_transformer"],
     size: SizeRule::Edges { shortest: 800, longest: Some(1333) },
     filter: Filter::Bilinear,
     antialias: true,
@@ -42,6 +47,8 @@ const DETR: Family = Family {
     statistics: IMAGENET,
     pad: true,
     multiple_of: None,
+    square: false,
+    pads_to_square: false,
 };
 
 /// Pages of documents: as `OpenCV` resizes them.
@@ -81,6 +88,7 @@ static FAMILIES: &[Family] = &[
         filter: Filter::Bicubic,
         statistics: CLIP,
         pad: false,
+        square: true,
         ..DETR
     },
     Family {
@@ -88,6 +96,8 @@ static FAMILIES: &[Family] = &[
         model_types: &["owlv2"],
         size: SizeRule::Exact { height: 960, width: 960 },
         statistics: CLIP,
+        square: true,
+        pads_to_square: true,
         ..DETR
     },
 ];
@@ -129,6 +139,8 @@ pub(crate) struct Processor {
     pub(crate) mean: [f32; 3],
     pub(crate) std: [f32; 3],
     pub(crate) pads: bool,
+    /// Whether padding makes a square of the image, before it is resized.
+    pub(crate) pads_to_square: bool,
     /// Height and width that every image is padded to.
     pub(crate) pad_size: Option<(u32, u32)>,
     pub(crate) multiple_of: Option<u32>,
@@ -194,15 +206,24 @@ impl Processor {
                 size = SizeRule::Exact { height: side, width: side };
             }
         }
-        if fields.flag("do_center_crop", false)? {
+        if fields.flag("do_center_crop", false)? && !fields.crops_nothing(size)? {
             return Err(Error::unsupported(file, "do_center_crop", "true", "false for a detector"));
+        }
+        if family.pads_to_square {
+            warnings.push(
+                "`Owlv2ImageProcessor` blurs an image that it reduces; here the filter widens instead, which changes \
+                 pixels by about one level of 255"
+                    .into(),
+            );
         }
         let filter = match fields.number("resample")? {
             None => family.filter,
             Some(code) => known_filter(code)
                 .ok_or_else(|| Error::unsupported(file, "resample", code, "a filter code from 0 to 5"))?,
         };
-        let rescales = fields.flag("do_rescale", true)?;
+        // Early files of OWL-ViT call it so.
+        let rescale = if family.square && raw.contains_key("rescale") { "rescale" } else { "do_rescale" };
+        let rescales = fields.flag(rescale, true)?;
         let factor = fields.number("rescale_factor")?.map_or(1.0 / 255.0, |factor| factor as f32);
         let normalizes = fields.flag("do_normalize", family.normalize)?;
         let (mean, std) = if normalizes {
@@ -231,6 +252,7 @@ impl Processor {
             mean,
             std,
             pads,
+            pads_to_square: pads && family.pads_to_square,
             pad_size,
             multiple_of: family.multiple_of,
             warnings,
@@ -241,6 +263,10 @@ impl Processor {
     /// The policy that `Detector` has for this rule, on a canvas of this size.
     pub(crate) fn resize(&self) -> Option<Resize> {
         match self.size {
+            // The padding is black, and normalised with the image.
+            SizeRule::Exact { height, width } if self.pads_to_square => {
+                (height == width).then_some(Resize::Letterbox { fill: 0, centred: false, upscale: true })
+            }
             SizeRule::Exact { .. } => Some(Resize::Stretch),
             SizeRule::Edges { shortest, longest } => Some(Resize::ShortestEdge {
                 shortest,
@@ -332,6 +358,15 @@ impl Fields<'_> {
         }
     }
 
+    /// Whether the crop is as large as the resized image.
+    fn crops_nothing(&self, size: SizeRule) -> Result<bool, Error> {
+        let crop = match self.value("crop_size") {
+            Some(Value::Number(_)) => self.value("crop_size").and_then(Self::side).map(|side| (side, side)),
+            _ => self.sides("crop_size")?,
+        };
+        Ok(matches!(size, SizeRule::Exact { height, width } if crop == Some((height, width))))
+    }
+
     fn size(&self, family: Family) -> Result<Option<SizeRule>, Error> {
         let family_longest = match family.size {
             SizeRule::Edges { longest, .. } => longest,
@@ -356,6 +391,9 @@ impl Fields<'_> {
             // Some processors of table detectors name the longest edge only.
             Value::Object(map) if map.contains_key("longest_edge") => part("longest_edge")
                 .map(|longest| SizeRule::Edges { shortest: longest, longest: Some(longest) }),
+            Value::Number(_) if family.square => {
+                Self::side(value).map(|side| SizeRule::Exact { height: side, width: side })
+            }
             Value::Number(_) => Self::side(value).map(|shortest| {
                 // The library fills in its own bound beside a bare number.
                 let longest =
@@ -442,6 +480,21 @@ mod tests {
         assert_eq!(on.filter, Filter::Bicubic);
         let off = processor(r#"{"do_rescale": false, "do_normalize": false}"#, Some("detr")).unwrap();
         assert_eq!((off.mean, off.std, off.scale), ([0.0; 3], [1.0; 3], 1.0));
+    }
+
+    #[test]
+    fn squares_of_owl_are_padded_first() {
+        let square = SizeRule::Exact { height: 768, width: 768 };
+        let owl = |text| processor(text, Some("owlvit")).unwrap();
+        let early = owl(r#"{"size": 768, "crop_size": 768, "do_center_crop": true, "rescale": false}"#);
+        assert_eq!((early.size, early.scale, early.filter), (square, 1.0, Filter::Bicubic));
+        assert_eq!(early.resize(), Some(Resize::Stretch));
+        let crops = r#"{"size": 768, "crop_size": {"height": 700, "width": 768}, "do_center_crop": true}"#;
+        assert!(processor(crops, Some("owlvit")).is_err());
+        let second = |text| processor(text, Some("owlv2")).unwrap().resize();
+        assert_eq!(second("{}"), Some(Resize::Letterbox { fill: 0, centred: false, upscale: true }));
+        assert_eq!(second(r#"{"do_pad": false}"#), Some(Resize::Stretch));
+        assert_eq!(second(r#"{"size": {"height": 960, "width": 640}}"#), None);
     }
 
     #[test]

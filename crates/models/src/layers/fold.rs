@@ -20,7 +20,11 @@ const PARTS: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 
 impl Norm {
     pub(crate) fn of(w: &Weights, name: &str, channels: usize, epsilon: f32) -> Self {
-        let w = w.child(name);
+        Self::here(&w.child(name), channels, epsilon)
+    }
+
+    /// The normalization whose own weights `w` are.
+    pub(crate) fn here(w: &Weights, channels: usize, epsilon: f32) -> Self {
         Self { parameters: PARTS.map(|part| w.tensor(part, &[channels])), epsilon }
     }
 
@@ -38,10 +42,13 @@ impl Norm {
 
     /// The normalization as a node of its own.
     pub(crate) fn apply(self, b: &mut Builder, w: &Weights, name: &str, x: &Value) -> Value {
-        let w = w.child(name);
+        w.scope(b, name, |b, w| self.apply_here(b, w, x))
+    }
+
+    pub(crate) fn apply_here(self, b: &mut Builder, w: &Weights, x: &Value) -> Value {
         let [scale, bias, mean, variance] =
             std::array::from_fn(|at| b.weight(&w.full(PARTS[at]), widened(self.parameters[at].clone())));
-        b.scoped(name, |b| b.batch_norm(x, [&scale, &bias, &mean, &variance], self.epsilon))
+        b.batch_norm(x, [&scale, &bias, &mean, &variance], self.epsilon)
     }
 }
 

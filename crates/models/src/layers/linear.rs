@@ -23,7 +23,7 @@ pub(crate) fn unbiased_linear(b: &mut Builder, w: &Weights, name: &str, x: &Valu
 }
 
 /// As [`linear`], the result multiplied by a constant that is folded into weight and bias.
-pub(super) fn scaled_linear(
+pub(crate) fn scaled_linear(
     b: &mut Builder,
     w: &Weights,
     name: &str,
@@ -42,7 +42,7 @@ pub(super) fn scaled_linear(
 
 /// Linear layers of the same input as one: their results one after the other, `out` elements in all. The result is
 /// multiplied by the factors of `scale`.
-pub(super) fn joined_linear(
+pub(crate) fn joined_linear(
     b: &mut Builder,
     w: &Weights,
     names: &[&str],
@@ -68,10 +68,15 @@ pub(super) fn joined_linear(
 
 /// Linear layers `layers.0`, `layers.1` … with `ReLU` between them; `sizes` are their outputs.
 pub(crate) fn mlp(b: &mut Builder, w: &Weights, name: &str, x: &Value, sizes: &[usize]) -> Value {
-    activated_mlp(b, w, name, x, sizes, Activation::Relu)
+    w.scope(b, name, |b, w| mlp_of(b, w, x, sizes))
 }
 
-/// [`mlp`] with another activation.
+/// As [`mlp`], with the weights of the module itself.
+pub(crate) fn mlp_of(b: &mut Builder, w: &Weights, x: &Value, sizes: &[usize]) -> Value {
+    in_turn(b, w, x, sizes, Activation::Relu)
+}
+
+/// As [`mlp`], with another activation.
 pub(crate) fn activated_mlp(
     b: &mut Builder,
     w: &Weights,
@@ -80,16 +85,18 @@ pub(crate) fn activated_mlp(
     sizes: &[usize],
     activation: Activation,
 ) -> Value {
-    w.scope(b, name, |b, w| {
-        let mut x = x.clone();
-        for (index, size) in sizes.iter().enumerate() {
-            x = linear(b, w, &format!("layers.{index}"), &x, *size);
-            if index + 1 < sizes.len() {
-                x = activation.apply(b, &x);
-            }
+    w.scope(b, name, |b, w| in_turn(b, w, x, sizes, activation))
+}
+
+fn in_turn(b: &mut Builder, w: &Weights, x: &Value, sizes: &[usize], activation: Activation) -> Value {
+    let mut x = x.clone();
+    for (index, size) in sizes.iter().enumerate() {
+        x = linear(b, w, &format!("layers.{index}"), &x, *size);
+        if index + 1 < sizes.len() {
+            x = activation.apply(b, &x);
         }
-        x
-    })
+    }
+    x
 }
 
 /// Layer normalization over the last dimension.

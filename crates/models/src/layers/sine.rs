@@ -5,9 +5,9 @@
 
 use std::f32::consts::FRAC_PI_2;
 
-use graph::Tensor;
+use graph::{Builder, Tensor, Value};
 
-use super::deferred_floats;
+use super::{Rows, deferred_floats};
 
 /// What DETR adds to a number of cells before it divides by it.
 pub(super) const EPSILON: f32 = 1e-6;
@@ -83,6 +83,31 @@ impl Sine {
                 .collect()
         })
     }
+}
+
+/// Sines and cosines, taking turns, of coordinates from 0 to 1: `[batch, n, coordinates]` to
+/// `[batch, n, coordinates, size]`.
+pub(crate) fn sine_of(b: &mut Builder, x: &Value, size: usize) -> Value {
+    let sine = Sine::new(2 * size);
+    let [speeds, phases] = [sine.speeds(0), sine.phases()].map(|mut values| {
+        values.truncate(size);
+        b.floats(&[size], values)
+    });
+    let x = b.unsqueeze(x, &[3]);
+    let angles = b.mul(&x, &speeds);
+    let angles = b.add(&angles, &phases);
+    b.sin(&angles)
+}
+
+/// The same for rows of coordinates, those of one row behind each other.
+pub(crate) fn sine_rows(rows: &Rows, size: usize) -> Rows {
+    let slowness: Vec<f64> = Sine::new(2 * size).slowness(0).map(f64::from).collect();
+    let turn = |(at, angle): (usize, f64)| if at % 2 == 0 { angle.sin() } else { angle.cos() };
+    let waves = |x: &f64| {
+        let place = x * 2.0 * std::f64::consts::PI;
+        slowness.iter().map(move |slowness| place / slowness).enumerate().map(turn).collect::<Vec<_>>()
+    };
+    Rows::new(rows.width() * size, rows.iter().flatten().flat_map(waves).collect())
 }
 
 /// Positions of RT-DETR `[1, height × width, size]`, rows first: sine and cosine of the row, then of the column,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use graph::{DataType, Tensor};
 
 /// The values of a floating-point tensor, borrowed where they are `float32` already.
-pub(super) fn floats(tensor: &Tensor) -> Cow<'_, [f32]> {
+pub(crate) fn floats(tensor: &Tensor) -> Cow<'_, [f32]> {
     let values = match tensor.dtype() {
         DataType::F32 => tensor.as_f32(),
         _ => tensor.to_f32().map(Cow::Owned),
@@ -31,7 +31,7 @@ fn bytes_of(values: Vec<f32>) -> Bytes {
 }
 
 /// The tensor as `float32`.
-pub(super) fn widened(tensor: Tensor) -> Tensor {
+pub(crate) fn widened(tensor: Tensor) -> Tensor {
     if tensor.dtype() == DataType::F32 {
         return tensor;
     }
@@ -41,14 +41,14 @@ pub(super) fn widened(tensor: Tensor) -> Tensor {
 
 /// A factor for each row of a matrix, or for all of them.
 #[derive(Debug, Clone)]
-pub(super) struct RowScale(Arc<[f32]>);
+pub(crate) struct RowScale(Arc<[f32]>);
 
 impl RowScale {
-    pub(super) fn all(factor: f32) -> Self {
+    pub(crate) fn all(factor: f32) -> Self {
         Self(Arc::new([factor]))
     }
 
-    pub(super) fn each(factors: Vec<f32>) -> Self {
+    pub(crate) fn each(factors: Vec<f32>) -> Self {
         Self(factors.into())
     }
 
@@ -58,18 +58,29 @@ impl RowScale {
 }
 
 /// Tensors one after the other along their first dimension, as one of this shape.
-pub(super) fn joined_rows(mut tensors: Vec<Tensor>, shape: &[usize]) -> Tensor {
+pub(crate) fn joined_rows(mut tensors: Vec<Tensor>, shape: &[usize]) -> Tensor {
     if tensors.len() == 1 {
         return tensors.remove(0);
     }
     deferred_floats(shape, move || tensors.iter().flat_map(|tensor| floats(tensor).into_owned()).collect())
 }
 
+/// The rows `start..start + count` of a tensor's first dimension.
+pub(crate) fn rows_of(tensor: &Tensor, start: usize, count: usize) -> Tensor {
+    let mut shape = tensor.shape().to_vec();
+    let width: usize = shape.iter().skip(1).product();
+    if let Some(rows) = shape.first_mut() {
+        *rows = count;
+    }
+    let tensor = tensor.clone();
+    deferred_floats(&shape, move || floats(&tensor)[start * width..][..count * width].to_vec())
+}
+
 /// Side of the squares in which a matrix is turned, so that reads and writes both stay in the cache.
 const TILE: usize = 32;
 
 /// A matrix `[out, in]` as `[in, out]`, its rows rescaled.
-pub(super) fn transposed(matrix: Tensor, scale: Option<RowScale>) -> Tensor {
+pub(crate) fn transposed(matrix: Tensor, scale: Option<RowScale>) -> Tensor {
     let [rows, columns] = *matrix.shape() else { return matrix };
     deferred_floats(&[columns, rows], move || {
         let values = floats(&matrix);
@@ -88,8 +99,17 @@ pub(super) fn transposed(matrix: Tensor, scale: Option<RowScale>) -> Tensor {
     })
 }
 
+/// The sum of two tensors, the second repeated along the first dimensions of the first.
+pub(crate) fn sum_of(large: Tensor, small: Tensor) -> Tensor {
+    let shape = large.shape().to_vec();
+    deferred_floats(&shape, move || {
+        let small = floats(&small);
+        floats(&large).iter().zip(small.iter().cycle()).map(|(a, b)| a + b).collect()
+    })
+}
+
 /// A vector whose elements are rescaled.
-pub(super) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
+pub(crate) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
     let Some(scale) = scale else { return widened(vector) };
     let shape = vector.shape().to_vec();
     deferred_floats(&shape, move || {
@@ -98,7 +118,7 @@ pub(super) fn rescaled(vector: Tensor, scale: Option<RowScale>) -> Tensor {
 }
 
 /// Matrices `[out, in]`, each with a factor, turned and side by side: `[in, sum of out]`.
-pub(super) fn beside(matrices: Vec<(Tensor, f32)>) -> Tensor {
+pub(crate) fn beside(matrices: Vec<(Tensor, f32)>) -> Tensor {
     let columns: usize = matrices.iter().map(|(matrix, _)| matrix.shape()[0]).sum();
     let rows = matrices.first().map_or(0, |(matrix, _)| matrix.shape()[1]);
     deferred_floats(&[rows, columns], move || {
@@ -117,7 +137,7 @@ pub(super) fn beside(matrices: Vec<(Tensor, f32)>) -> Tensor {
 }
 
 /// Vectors of `length` elements, each with a factor, one after the other; zeros where there is none.
-pub(super) fn end_to_end(vectors: Vec<(Option<Tensor>, f32)>, length: usize) -> Tensor {
+pub(crate) fn end_to_end(vectors: Vec<(Option<Tensor>, f32)>, length: usize) -> Tensor {
     deferred_floats(&[vectors.len() * length], move || {
         let mut out = Vec::with_capacity(vectors.len() * length);
         for (vector, factor) in &vectors {

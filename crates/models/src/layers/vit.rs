@@ -6,11 +6,14 @@
 
 use graph::{Builder, Value};
 
-use super::attention::{attend, head_factor};
+use super::attention::{attend, attend_heads, head_factor};
 use super::linear::{linear, scaled_linear, unbiased_linear};
-use super::stored::{RowScale, beside, end_to_end, floats, widened};
+use super::stored::{RowScale, beside, end_to_end, floats, transposed, widened};
 use super::{Activation, layer_norm};
 use crate::weights::Weights;
+
+/// The factor of `quick_gelu`.
+const QUICK: f32 = 1.702;
 
 /// The names and sizes of a block.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +83,7 @@ fn attention(b: &mut Builder, w: &Weights, x: &Value, spec: VitAttention<'_>, sc
 }
 
 /// Queries (divided by the root of their width), keys and values of all heads, side by side.
-fn projections(b: &mut Builder, w: &Weights, x: &Value, spec: VitAttention<'_>) -> Value {
+pub(super) fn projections(b: &mut Builder, w: &Weights, x: &Value, spec: VitAttention<'_>) -> Value {
     let inner = spec.heads * spec.head;
     let factor = head_factor(inner, spec.heads);
     let (mut matrices, mut biases) = (Vec::new(), Vec::new());
@@ -106,14 +109,16 @@ fn attend_joined(b: &mut Builder, joined: &Value, heads: usize) -> Value {
     let parts = b.split(&by_head, &[heads; 3], 1);
     let [q, k, v] = &parts[..] else { return by_head };
     let k = b.transpose(k, &[0, 1, 3, 2]);
-    let scores = b.matmul(q, &k);
-    let shares = b.softmax(&scores, -1);
-    let mixed = b.matmul(&shares, v);
-    b.transpose(&mixed, &[0, 2, 1, 3])
+    attend_heads(b, [q, &k, v], &[], None)
 }
 
 fn mlp(b: &mut Builder, w: &Weights, x: &Value, spec: VitMlp<'_>, scale: Option<&str>) -> Value {
     match spec {
+        VitMlp::Plain { names, hidden, activation: Activation::QuickGelu }
+            if !w.exact() && scale.is_none() =>
+        {
+            quick_mlp(b, w, x, names, hidden)
+        }
         VitMlp::Plain { names: [fc1, fc2], hidden, activation } => {
             let inner = linear(b, w, fc1, x, hidden);
             let inner = activation.apply(b, &inner);
@@ -127,6 +132,20 @@ fn mlp(b: &mut Builder, w: &Weights, x: &Value, spec: VitMlp<'_>, scale: Option<
             added(b, w, down, &inner, x.size(-1), scale)
         }
     }
+}
+
+/// `x σ(1.702 x)` is `silu(1.702 x) / 1.702`: the factor is in the layer before and the divisor in the one behind.
+fn quick_mlp(b: &mut Builder, w: &Weights, x: &Value, [fc1, fc2]: [&str; 2], hidden: usize) -> Value {
+    let width = x.size(-1);
+    let inner = scaled_linear(b, w, fc1, x, hidden, Some(RowScale::all(QUICK)));
+    let inner = b.silu(&inner);
+    w.scope(b, fc2, |b, w| {
+        let divided = |weight| transposed(weight, Some(RowScale::all(1.0 / QUICK)));
+        let weight = w.constant(b, "weight", &[width, hidden], divided);
+        let bias = w.constant(b, "bias", &[width], widened);
+        let product = b.matmul(&inner, &weight);
+        b.add(&product, &bias)
+    })
 }
 
 /// A linear layer whose result the vector called `scale` multiplies.

@@ -2,7 +2,7 @@
 
 use models::{Checkpoint, Error, ErrorKind, ExportOptions, Files, MemoryFiles, export};
 
-use crate::sources::{fixture, in_memory};
+use crate::sources::{fixture, in_memory, options};
 
 const FILE: &str = "model.safetensors";
 
@@ -216,4 +216,55 @@ fn absurd_configurations_are_refused_before_anything_is_built() {
     let size = serde_json::json!({"image_processor_type": "RTDetrImageProcessor", "size": {"height": 16384, "width": 16384}});
     let files = files.with("preprocessor_config.json", serde_json::to_vec(&size).unwrap());
     assert_eq!(export(&files, &ExportOptions::default()).unwrap_err().kind(), ErrorKind::OptionNeeded);
+}
+
+/// The paths of all values below `value` that hold no others.
+fn leaves(value: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+    let below: Vec<(String, &serde_json::Value)> = match value {
+        serde_json::Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), value)).collect(),
+        serde_json::Value::Array(list) => {
+            list.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect()
+        }
+        _ => Vec::new(),
+    };
+    if !path.is_empty() {
+        found.push(path.to_owned());
+    }
+    for (key, value) in below {
+        leaves(value, &format!("{path}/{key}"), found);
+    }
+}
+
+#[test]
+fn any_value_of_a_prompted_detector_may_be_absurd() {
+    let absurd = [
+        serde_json::json!(1_000_000_000),
+        serde_json::json!(u64::MAX),
+        serde_json::json!(0),
+        serde_json::json!(-1),
+        serde_json::json!(0.5),
+        serde_json::json!("x"),
+        serde_json::json!([]),
+        serde_json::json!({}),
+        serde_json::json!(null),
+    ];
+    let mut refused = 0;
+    for name in ["omdet_turbo-odd", "owlvit-odd"] {
+        let folder = fixture(name);
+        let (files, options) = (in_memory(&folder), options(&folder));
+        for file in ["config.json", "preprocessor_config.json", "tokenizer_config.json"] {
+            let content: serde_json::Value = serde_json::from_slice(&files.read(file).unwrap()).unwrap();
+            let mut paths = Vec::new();
+            leaves(&content, "", &mut paths);
+            for path in paths {
+                for value in &absurd {
+                    let mut changed = content.clone();
+                    *changed.pointer_mut(&path).unwrap() = value.clone();
+                    let files = files.clone().with(file, changed.to_string());
+                    refused += usize::from(export(&files, &options).is_err());
+                }
+            }
+        }
+    }
+    assert!(refused > 500, "{refused}");
 }

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "the functions that tests call are tests too")]
 
+mod detr;
 mod export;
 mod hostile;
 mod import;
 mod parity;
 mod pickled;
+mod prompts;
 mod sources;

@@ -14,7 +14,7 @@ use crate::run::Step;
 /// Fetches the source's files.
 pub(crate) const ACQUIRE: Step = Step { name: "acquire", version: 1 };
 /// Makes the ONNX graph and the detector's description.
-pub(crate) const EXPORT: Step = Step { name: "export", version: 1 };
+pub(crate) const EXPORT: Step = Step { name: "export", version: 2 };
 /// Compares the delivered graph with the source-exact one.
 pub(crate) const VERIFY: Step = Step { name: "verify", version: 3 };
 /// Scores the delivered graph on annotated images.

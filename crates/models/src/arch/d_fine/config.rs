@@ -55,7 +55,7 @@ impl DFineConfig {
     /// Reads and checks the configuration.
     pub(in crate::arch) fn read(config: &Config) -> Result<Self, Error> {
         let base = RtDetrConfig::read(config)?;
-        let base = RtDetrConfig { feed_forward: ["layers.0", "layers.1"], ..base };
+        let base = RtDetrConfig { listed_layers: true, ..base };
         let raw: Raw = Config::parse(config.raw())?;
         let limits = Limits::of("");
         limits.within("max_num_bins", raw.max_num_bins, 4, 1024)?;

@@ -4,7 +4,7 @@ use graph::{Builder, Value};
 
 use super::config::DFineConfig;
 use crate::arch::rt_detr::config::RtDetrConfig;
-use crate::arch::rt_detr::encoder::{PROJECTIONS, feed_forward};
+use crate::arch::rt_detr::encoder::{PROJECTIONS, fed};
 use crate::layers::{
     Activation, Attention, Deformable, Memory, Reference, bare_deformable_attention, layer_norm, linear,
     rms_norm, self_attention,
@@ -60,8 +60,8 @@ pub(super) fn decoder_layer(
         w.scope(b, "gateway", |b, w| gate(b, w, &x, &seen, kind))
     };
 
-    let fed = fed(b, w, base, kind, &x);
-    let mut x = b.add(&x, &fed);
+    let more = behind(b, w, base, kind, &x);
+    let mut x = b.add(&x, &more);
     if kind == Kind::DFine {
         x = b.clip(&x, -LARGEST, LARGEST);
     }
@@ -92,12 +92,13 @@ fn gate(b: &mut Builder, w: &Weights, x: &Value, seen: &Value, kind: Kind) -> Va
     normalized(b, w, "norm", &sum, kind, EPSILON)
 }
 
-fn fed(b: &mut Builder, w: &Weights, config: &RtDetrConfig, kind: Kind, x: &Value) -> Value {
+/// The feed-forward network.
+fn behind(b: &mut Builder, w: &Weights, config: &RtDetrConfig, kind: Kind, x: &Value) -> Value {
     let width = config.d_model;
     match kind {
         Kind::DFine => {
             let sizes = [config.decoder_ffn_dim, width];
-            feed_forward(b, w, x, config.feed_forward, sizes, config.decoder_activation)
+            fed(b, w, config, x, sizes, config.decoder_activation)
         }
         Kind::Deimv2 { .. } => w.scope(b, "mlp", |b, w| {
             let inner = config.decoder_ffn_dim / 2;

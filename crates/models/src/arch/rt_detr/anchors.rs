@@ -37,15 +37,20 @@ impl BoxShape {
 }
 
 /// Anchors of all levels, the finest first.
-pub(super) struct Anchors {
+pub(in crate::arch) struct Anchors {
     /// The logits of each cell's numbers.
-    pub(super) logits: Vec<f32>,
+    pub(in crate::arch) logits: Vec<f32>,
     /// Whether a cell's anchor counts.
-    pub(super) valid: Vec<bool>,
+    pub(in crate::arch) valid: Vec<bool>,
 }
 
 /// The anchors of levels of these heights and widths; those that do not count get `masked` as logits.
-pub(super) fn anchors(levels: &[(usize, usize)], shape: BoxShape, masked: f32) -> Anchors {
+pub(in crate::arch) fn anchors(levels: &[(usize, usize)], masked: f32) -> Anchors {
+    shaped_anchors(levels, BoxShape::Rectangle, masked)
+}
+
+/// As [`anchors`], for boxes of any shape.
+pub(super) fn shaped_anchors(levels: &[(usize, usize)], shape: BoxShape, masked: f32) -> Anchors {
     let cells = levels.iter().map(|(height, width)| height * width).sum();
     let logits = Vec::with_capacity(shape.numbers() * cells);
     let mut anchors = Anchors { logits, valid: Vec::with_capacity(cells) };
@@ -71,17 +76,17 @@ mod tests {
 
     #[test]
     fn cells_near_the_border_of_a_fine_level_do_not_count() {
-        let fine = anchors(&[(80, 80)], BoxShape::Rectangle, 0.0);
+        let fine = anchors(&[(80, 80)], 0.0);
         assert_eq!(fine.valid.iter().filter(|valid| **valid).count(), 78 * 78);
-        let coarse = anchors(&[(20, 20)], BoxShape::Rectangle, 0.0);
+        let coarse = anchors(&[(20, 20)], 0.0);
         assert!(coarse.valid.iter().all(|valid| *valid));
-        let centre = &anchors(&[(1, 1)], BoxShape::Rectangle, 0.0).logits;
+        let centre = &anchors(&[(1, 1)], 0.0).logits;
         assert!(centre[0].abs() < 1e-6 && (centre[2] - (0.05_f32 / 0.95).ln()).abs() < 1e-6);
     }
 
     #[test]
     fn the_corners_of_a_quadrilateral_go_around() {
-        let logits = anchors(&[(1, 1)], BoxShape::Quadrilateral, 0.0).logits;
+        let logits = shaped_anchors(&[(1, 1)], BoxShape::Quadrilateral, 0.0).logits;
         let numbers: Vec<f32> = logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect();
         let expected = [0.5, 0.5, 0.475, 0.475, 0.525, 0.475, 0.525, 0.525, 0.475, 0.525];
         assert!(numbers.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{numbers:?}");

@@ -2,9 +2,9 @@
 
 use graph::{Builder, Value};
 
-use super::anchors::{BoxShape, anchors};
+use super::anchors::{BoxShape, shaped_anchors};
 use super::config::{Generation, RtDetrConfig};
-use super::encoder::{PROJECTIONS, feed_forward, tokens};
+use super::encoder::{PROJECTIONS, fed, tokens};
 use crate::config::CONFIG;
 use crate::layers::{
     Attention, ConvNorm, Deformable, Reference, Sampling, conv_norm, deferred_floats, deformable_attention,
@@ -19,7 +19,7 @@ pub(in crate::arch) const LARGEST_LOGIT: f32 = 11.512_925;
 const EPSILON: f32 = 1e-5;
 /// Logit of an anchor that does not count: its sigmoid is 1, as that of the reference's largest float, and it stays
 /// finite in half precision.
-const MASKED: f32 = 1e4;
+pub(in crate::arch) const MASKED: f32 = 1e4;
 
 /// The maps that the decoder reads: each level of the pyramid projected, and coarser ones made of the last.
 fn project(
@@ -118,7 +118,7 @@ pub(in crate::arch) fn choose(
         return Err(Error::unsupported(CONFIG, "num_queries", config.num_queries, expected));
     }
     let masked = if w.exact() { f32::MAX } else { MASKED };
-    let valid = anchors(levels, shape, masked).valid;
+    let valid = shaped_anchors(levels, shape, masked).valid;
     let kept = if valid.iter().all(|valid| *valid) {
         memory.clone()
     } else {
@@ -138,7 +138,8 @@ pub(in crate::arch) fn choose(
     let d_model = config.d_model;
     let offsets = mlp(b, w, "enc_bbox_head", &rows, &[d_model, d_model, shape.numbers()]);
     let own = levels.to_vec();
-    let table = deferred_floats(&[cells, shape.numbers()], move || anchors(&own, shape, masked).logits);
+    let table =
+        deferred_floats(&[cells, shape.numbers()], move || shaped_anchors(&own, shape, masked).logits);
     let table = b.weight(&w.full("anchors"), table);
     let nearby = b.gather(&table, &chosen, 0);
     let logits = b.add(&offsets, &nearby);
@@ -254,7 +255,7 @@ impl<'a> Decoder<'a> {
         let x = layer_norm(b, w, "encoder_attn_layer_norm", &x, epsilon);
 
         let sizes = [config.decoder_ffn_dim, config.d_model];
-        let fed = feed_forward(b, w, &x, config.feed_forward, sizes, config.decoder_activation);
+        let fed = fed(b, w, config, &x, sizes, config.decoder_activation);
         let x = b.add(&x, &fed);
         layer_norm(b, w, "final_layer_norm", &x, epsilon)
     }

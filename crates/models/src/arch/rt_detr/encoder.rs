@@ -1,13 +1,13 @@
 //! The hybrid encoder: attention within the coarsest map, then fusion from coarse to fine and back.
 
-use graph::builder::Interpolation;
 use graph::{Builder, Value};
 
 use super::config::RtDetrConfig;
 use crate::Error;
 use crate::config::CONFIG;
 use crate::layers::{
-    Activation, Attention, ConvNorm, conv_norm, layer_norm, linear, rep_vgg, self_attention, sine_positions,
+    Activation, Attention, Between, ConvNorm, CspRep, Fusion, activated_mlp, conv_norm, feed_forward, fuse,
+    layer_norm, require_halving, self_attention, sine_positions,
 };
 use crate::weights::Weights;
 
@@ -29,7 +29,7 @@ pub(in crate::arch) fn build(
     let maps = project(b, w, config, maps)?;
     Ok(w.scope(b, "encoder", |b, w| {
         let maps = within_maps(b, w, config, maps);
-        fuse(b, w, config, &maps)
+        fuse(b, w, &maps, &fusion(config))
     }))
 }
 
@@ -60,16 +60,7 @@ pub(in crate::arch) fn require_pyramid(config: &RtDetrConfig, maps: &[Value]) ->
         let expected = format!("{}, as the backbone has", maps.len());
         return Err(Error::unsupported(CONFIG, "encoder_in_channels", value, expected));
     }
-    let halves = |pair: &[Value]| [2, 3].iter().all(|axis| pair[0].size(*axis) == 2 * pair[1].size(*axis));
-    if maps.windows(2).all(halves) {
-        return Ok(());
-    }
-    let sizes: Vec<String> = maps.iter().map(|map| format!("{}×{}", map.size(2), map.size(3))).collect();
-    Err(Error::Underivable {
-        what: "a usable input size",
-        reason: format!("the feature maps {} do not halve from level to level", sizes.join(", ")),
-        option: "--size WIDTHxHEIGHT, multiples of 32",
-    })
+    require_halving(maps)
 }
 
 /// Attention within each of the maps that have one.
@@ -93,6 +84,15 @@ pub(in crate::arch) fn layer(config: &RtDetrConfig, kernel: usize, stride: usize
         epsilon: config.batch_norm_eps,
         activation: config.activation,
         ..ConvNorm::new(config.encoder_hidden_dim, kernel, stride)
+    }
+}
+
+fn fusion(config: &RtDetrConfig) -> Fusion {
+    let like = layer(config, 1, 1);
+    Fusion {
+        lateral: like,
+        reduce: layer(config, 3, 2),
+        blocks: CspRep { like, hidden: config.hidden_channels, count: BLOCKS },
     }
 }
 
@@ -140,70 +140,23 @@ fn encoder_layer(
         x = layer_norm(b, w, "final_layer_norm", &x, epsilon);
     }
     let sizes = [config.encoder_ffn_dim, config.encoder_hidden_dim];
-    let fed = feed_forward(b, w, &x, config.feed_forward, sizes, config.encoder_activation);
+    let fed = fed(b, w, config, &x, sizes, config.encoder_activation);
     let x = b.add(&x, &fed);
     if before { x } else { layer_norm(b, w, "final_layer_norm", &x, epsilon) }
 }
 
 /// Two linear layers with an activation between them.
-pub(in crate::arch) fn feed_forward(
+pub(in crate::arch) fn fed(
     b: &mut Builder,
     w: &Weights,
+    config: &RtDetrConfig,
     x: &Value,
-    names: [&str; 2],
-    [inner, out]: [usize; 2],
+    sizes: [usize; 2],
     activation: Activation,
 ) -> Value {
-    w.scope(b, "mlp", |b, w| {
-        let x = linear(b, w, names[0], x, inner);
-        let x = activation.apply(b, &x);
-        linear(b, w, names[1], &x, out)
-    })
-}
-
-/// From coarse to fine, then from fine to coarse.
-fn fuse(b: &mut Builder, w: &Weights, config: &RtDetrConfig, maps: &[Value]) -> Vec<Value> {
-    let steps = maps.len() - 1;
-    let mut top = maps[steps].clone();
-    let mut fine_last = Vec::with_capacity(maps.len());
-    for step in 0..steps {
-        let lateral =
-            w.scope(b, &format!("lateral_convs.{step}"), |b, w| conv_norm(b, w, &top, layer(config, 1, 1)));
-        let finer = &maps[steps - step - 1];
-        let enlarged = b.resize(&lateral, finer.size(2), finer.size(3), Interpolation::Nearest);
-        let joined = b.concat(&[&enlarged, finer], 1);
-        top = w.scope(b, &format!("fpn_blocks.{step}"), |b, w| csp_rep(b, w, config, &joined));
-        fine_last.push(lateral);
+    if config.listed_layers {
+        activated_mlp(b, w, "mlp", x, &sizes, activation)
+    } else {
+        feed_forward(b, w, x, sizes, Between::Fixed(activation))
     }
-    fine_last.push(top);
-    fine_last.reverse();
-
-    let mut pyramid = vec![fine_last[0].clone()];
-    for step in 0..steps {
-        let reduced = w.scope(b, &format!("downsample_convs.{step}"), |b, w| {
-            conv_norm(b, w, &pyramid[step], layer(config, 3, 2))
-        });
-        let joined = b.concat(&[&reduced, &fine_last[step + 1]], 1);
-        let fused = w.scope(b, &format!("pan_blocks.{step}"), |b, w| csp_rep(b, w, config, &joined));
-        pyramid.push(fused);
-    }
-    pyramid
-}
-
-/// A cross-stage partial layer of `RepVGG` blocks.
-fn csp_rep(b: &mut Builder, w: &Weights, config: &RtDetrConfig, x: &Value) -> Value {
-    let hidden = config.hidden_channels;
-    let narrow = ConvNorm { out: hidden, ..layer(config, 1, 1) };
-    let mut deep = w.scope(b, "conv1", |b, w| conv_norm(b, w, x, narrow));
-    for index in 0..BLOCKS {
-        deep = w.scope(b, &format!("bottlenecks.{index}"), |b, w| {
-            rep_vgg(b, w, &deep, hidden, config.batch_norm_eps, config.activation)
-        });
-    }
-    let short = w.scope(b, "conv2", |b, w| conv_norm(b, w, x, narrow));
-    let sum = b.add(&deep, &short);
-    if hidden == config.encoder_hidden_dim {
-        return sum;
-    }
-    w.scope(b, "conv3", |b, w| conv_norm(b, w, &sum, layer(config, 1, 1)))
 }

@@ -14,6 +14,7 @@ use graph::{Builder, DataType, Dim};
 
 use super::{Architecture, Source};
 use crate::config::{Config, Limits};
+use crate::layers::Backbone;
 use crate::weights::{Rename, Weights};
 use crate::{Checkpoint, Error};
 
@@ -22,6 +23,7 @@ use decoder::Decoder;
 
 /// From the names of all generations of the library to those of its fifth.
 pub(super) static RENAMES: &[Rename] = &[
+    Backbone::RENAMES[1],
     Rename { from: "class_embed", to: "model.decoder.class_embed", anchored: true },
     Rename { from: "bbox_embed", to: "model.decoder.bbox_embed", anchored: true },
     Rename { from: "out_proj", to: "o_proj", anchored: false },
@@ -111,7 +113,7 @@ pub(super) fn build(
     Limits::of("").within("id2label", classes, 1, LARGEST_HEAD)?;
 
     let (logits, boxes) = w.scope(b, "model", |b, w| -> Result<_, Error> {
-        let maps = w.scope(b, "backbone.model", |b, w| backbone.build(b, w, &pixels));
+        let maps = backbone.build(b, w, &pixels);
         let pyramid = encoder::build(b, w, &config, &maps)?;
         let (image, form) = ((height, width), source.options.deformable);
         let decoder = Decoder::new(b, w, &config, generation, &pyramid, image, form)?;

@@ -8,7 +8,7 @@ mod config;
 mod windows;
 
 use graph::builder::Conv;
-use graph::{Builder, Tensor, Value};
+use graph::{Builder, Value};
 
 pub(crate) use config::SWIN_RENAMES;
 use windows::Windows;
@@ -100,20 +100,29 @@ impl Swin {
     }
 
     fn require_size(&self, sides: [usize; 2]) -> Result<(), Error> {
-        let cells = self.grid(sides).into_iter().try_fold(1, usize::checked_mul);
+        let cells = self.grid(sides).into_iter().try_fold(1_usize, usize::checked_mul);
         if !cells.is_some_and(|cells| (1..=MOST_CELLS).contains(&cells)) {
             let value = format!("{:?} for images of {} × {} pixels", self.patch, sides[0], sides[1]);
             let expected = format!("between 1 and {MOST_CELLS} patches");
             return Err(Error::unsupported(CONFIG, "backbone_config.patch_size", value, expected));
         }
-        match self.image {
-            Some(image) if image != sides => Err(Error::Underivable {
-                what: "a usable input size",
-                reason: format!("this backbone takes images of {} × {} pixels only", image[1], image[0]),
-                option: "--size WIDTHxHEIGHT",
-            }),
-            _ => Ok(()),
+        let Some(image) = self.image else { return Ok(()) };
+        let fits = match self.library {
+            // As many positions as the image of the configuration has whole patches.
+            Library::Transformers => {
+                let trained = [0, 1].map(|axis| image[axis] / self.patch[axis]);
+                trained.into_iter().product::<usize>() == self.grid(sides).into_iter().product::<usize>()
+            }
+            Library::Timm { .. } => image == sides,
+        };
+        if fits {
+            return Ok(());
         }
+        Err(Error::Underivable {
+            what: "a usable input size",
+            reason: format!("this backbone takes images of {} × {} pixels only", image[1], image[0]),
+            option: "--size WIDTHxHEIGHT",
+        })
     }
 
     /// Rows and columns of patches.
@@ -290,15 +299,6 @@ fn merge(b: &mut Builder, w: &Weights, map: &TokenMap) -> TokenMap {
 /// last token is zero.
 fn gather(b: &mut Builder, x: &Value, padded: bool, shape: &[usize], places: Vec<usize>) -> Value {
     let x = b.pad(x, 1, 0, usize::from(padded));
-    let places: Vec<i64> = places.into_iter().map(|place| place as i64).collect();
-    match Tensor::from_i64(shape, places) {
-        Ok(places) => {
-            let places = b.constant(places);
-            b.gather(&x, &places, 1)
-        }
-        Err(error) => {
-            b.fail("Gather", error.to_string());
-            x
-        }
-    }
+    let places = b.integers(shape, places.into_iter().map(|place| place as i64).collect());
+    b.gather(&x, &places, 1)
 }

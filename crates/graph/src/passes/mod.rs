@@ -1,0 +1,7 @@
+//! Passes: graph to graph, with the same outputs.
+//!
+//! A pass that has to compute something takes an evaluator from its caller: there is no operator kernel in this crate.
+
+mod fold_constants;
+
+pub use fold_constants::{Evaluate, fold_constants};

@@ -1,0 +1,5 @@
+//! Files that PyTorch wrote are read bit for bit; hostile programs are refused.
+
+mod hostile;
+mod program;
+mod real;
