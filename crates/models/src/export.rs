@@ -97,7 +97,9 @@ pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Er
     };
     let architecture = arch::find(&config)?;
     let source = Source { config: &config, files, options };
-    let mut warnings = Vec::new();
+    let left_out = architecture.left_out();
+    let mut warnings: Vec<String> =
+        left_out.map(|what| format!("the graph leaves out {what}")).into_iter().collect();
     let labels = labels(architecture, source, &mut warnings)?;
     let input = image_input(files, architecture, options, &mut warnings)?;
     let keeps_ratio = matches!(input.resize, Resize::ShortestEdge { .. });

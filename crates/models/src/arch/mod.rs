@@ -14,6 +14,7 @@ mod mm_grounding_dino;
 mod omdet_turbo;
 mod owlv2;
 mod owlvit;
+mod pp_doclayout;
 mod rf_detr;
 mod rt_detr;
 mod rt_detr_v2;
@@ -65,6 +66,11 @@ pub(crate) trait Architecture: Sync {
         b: &mut Builder,
     ) -> Result<(), Error>;
 
+    /// What the original computes besides class scores and boxes and the graph does not.
+    fn left_out(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The number of classes that the head has room for; `None` when the checkpoint does not say.
     fn classes(&self, checkpoint: &Checkpoint) -> Option<usize>;
 }
@@ -83,6 +89,9 @@ static ARCHITECTURES: &[&dyn Architecture] = &[
     &omdet_turbo::OmDetTurbo,
     &owlv2::Owlv2,
     &owlvit::OwlVit,
+    &pp_doclayout::PpDocLayoutV2,
+    &pp_doclayout::PpDocLayoutV3,
+    &pp_doclayout::PpDocLayoutV4,
     &rf_detr::RfDetr,
     &rt_detr::RtDetr,
     &rt_detr_v2::RtDetrV2,
@@ -106,10 +115,13 @@ pub fn architectures() -> Vec<&'static str> {
 /// The architecture that a configuration asks for.
 ///
 /// # Errors
-/// [`Error::NotADetector`] first, then [`Error::UnknownArchitecture`].
+/// [`Error::NotADetector`] and [`Error::SegmentsText`] first, then [`Error::UnknownArchitecture`].
 pub(crate) fn find(config: &Config) -> Result<&'static dyn Architecture, Error> {
     config.require_detector()?;
     let model_type = config.model_type();
+    if let Some(name) = model_type.as_deref().filter(|name| segments_text(name)) {
+        return Err(Error::SegmentsText { class: config.class().unwrap_or(name).to_owned() });
+    }
     let found = ARCHITECTURES.iter().find(|known| Some(known.model_type()) == model_type.as_deref());
     found.copied().ok_or_else(|| Error::UnknownArchitecture {
         architecture: model_type
@@ -119,9 +131,33 @@ pub(crate) fn find(config: &Config) -> Result<&'static dyn Architecture, Error> 
     })
 }
 
+/// PP-OCR's text detectors (`pp_ocrv5_server_det` …), whose classes end in `ForObjectDetection`: their output is a map
+/// of where text is.
+fn segments_text(model_type: &str) -> bool {
+    model_type.starts_with("pp_ocr") && model_type.ends_with("_det")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MemoryFiles;
+
+    #[test]
+    fn text_segmentation_is_told_from_detection() {
+        for (model_type, class) in [
+            ("pp_ocrv5_mobile_det", "PPOCRV5MobileDetForObjectDetection"),
+            ("pp_ocrv5_server_det", "PPOCRV5ServerDetForObjectDetection"),
+            ("pp_ocrv6_small_det", "PPOCRV6SmallDetForObjectDetection"),
+            ("pp_ocrv6_medium_det", "PPOCRV6MediumDetForObjectDetection"),
+        ] {
+            let text = format!(r#"{{"model_type": "{model_type}", "architectures": ["{class}"]}}"#);
+            let files = MemoryFiles::new().with("config.json", text.into_bytes());
+            let config = Config::find(&files).unwrap().unwrap();
+            let error = find(&config).err().unwrap();
+            assert!(matches!(&error, Error::SegmentsText { class: named } if named == class), "{error}");
+            assert_eq!(error.kind(), crate::ErrorKind::NotADetector);
+        }
+    }
 
     #[test]
     fn the_table_is_sorted_and_each_name_is_there_once() {

@@ -93,8 +93,8 @@ impl ConvBackbone {
 /// What the graph takes in and how many classes come out.
 pub(super) struct Frame {
     /// Height and width.
-    image: (usize, usize),
-    classes: usize,
+    pub(super) image: (usize, usize),
+    pub(super) classes: usize,
 }
 
 impl Frame {

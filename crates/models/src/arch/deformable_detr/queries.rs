@@ -8,7 +8,7 @@ use crate::Error;
 use crate::arch::rt_detr::decoder::LARGEST_LOGIT;
 use crate::config::CONFIG;
 use crate::layers::{
-    FixedRows, Layer, Pyramid, Rows, deferred_floats, layer_norm, linear, mlp, proposals, sine_of,
+    BoxForm, FixedRows, Layer, Pyramid, Rows, deferred_floats, layer_norm, linear, mlp, proposals, sine_of,
 };
 use crate::weights::Weights;
 
@@ -76,7 +76,7 @@ pub(super) fn selected(
         let expected = format!("at most {}, the cells of this input size", cells.size(1));
         return Err(Error::unsupported(CONFIG, "two_stage_num_proposals", count, expected));
     }
-    let proposals = proposals(b, &pyramid.levels);
+    let proposals = proposals(b, &pyramid.levels, BoxForm::Logits);
     let kept = proposals.counts.as_ref().map(|counts| b.mul(cells, counts));
     let kept = kept.as_ref().unwrap_or(cells);
     let x = linear(b, w, "enc_output", kept, width);

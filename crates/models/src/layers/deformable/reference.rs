@@ -45,8 +45,20 @@ impl Reference {
         spec: &Deformable,
     ) -> Self {
         let parts = b.split(boxes, &[2, 2], -1);
-        let [centre, size] = [0, 1].map(|at| {
-            let part = b.unsqueeze(parts.get(at).unwrap_or(boxes), &[2, 3]);
+        let [centre, size] = [0, 1].map(|at| parts.get(at).unwrap_or(boxes));
+        Self::around(b, w, [centre, size], ratios, spec)
+    }
+
+    /// As [`Reference::boxes`], from centres and sizes `[batch, queries, 2]`.
+    pub(crate) fn around(
+        b: &mut Builder,
+        w: &Weights,
+        parts: [&Value; 2],
+        ratios: Option<&LevelRatios>,
+        spec: &Deformable,
+    ) -> Self {
+        let [centre, size] = parts.map(|part| {
+            let part = b.unsqueeze(part, &[2, 3]);
             on_canvas(b, &part, ratios)
         });
         Self { centre: prepared(b, w, centre, spec), size: Some(size) }
