@@ -27,6 +27,7 @@ const OPERATORS: &[&str] = &[
     "Div",
     "Elu",
     "Erf",
+    "Exp",
     "Expand",
     "Floor",
     "Gather",

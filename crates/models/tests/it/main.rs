@@ -12,3 +12,4 @@ mod parity;
 mod pickled;
 mod prompts;
 mod sources;
+mod transformers;
