@@ -39,6 +39,7 @@ struct Raw {
 /// The backbone, in the words of transformers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "the file's own switches")]
 pub(super) struct RawBackbone {
     pub(super) hidden_size: usize,
     pub(super) num_hidden_layers: usize,

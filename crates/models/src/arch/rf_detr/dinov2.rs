@@ -1,4 +1,4 @@
-//! The backbone of RF-DETR: DINOv2 (<https://arxiv.org/abs/2304.07193>), with register tokens
+//! The backbone of RF-DETR: `DINOv2` (<https://arxiv.org/abs/2304.07193>), with register tokens
 //! (<https://arxiv.org/abs/2309.16588>) where it has some, whose tokens are ordered window by window.
 //!
 //! Each window has a class token and register tokens of its own. Attention within windows and attention over the whole

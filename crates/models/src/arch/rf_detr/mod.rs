@@ -1,4 +1,4 @@
-//! RF-DETR: a windowed DINOv2, a projector, and the query selection and decoder of LW-DETR.
+//! RF-DETR: a windowed `DINOv2`, a projector, and the query selection and decoder of LW-DETR.
 //!
 //! Paper: <https://arxiv.org/abs/2511.09554>. References: `RfDetrForObjectDetection` in transformers and the package
 //! `rfdetr`, whose checkpoints ([`package`]) hold the same network under its own names. Both write the package's names to

@@ -143,7 +143,7 @@ impl Raw {
         limits.within("patch_size", self.patch_size, 1, 1024)
     }
 
-    /// DINOv2 by the name of the encoder: `dinov2`, `registers` or not, `windowed`, a size.
+    /// `DINOv2` by the name of the encoder: `dinov2`, `registers` or not, `windowed`, a size.
     fn backbone(&self) -> Result<super::dinov2::Dinov2, Error> {
         let mut parts: Vec<&str> = self.encoder.split('_').collect();
         let mut has = |word: &str| {
@@ -215,7 +215,7 @@ impl Raw {
 ///
 /// # Errors
 /// As [`Checkpoint::read`], for files that look like such a checkpoint.
-pub(crate) fn described<'a>(files: &'a dyn Files) -> Result<Option<Overlay<'a>>, Error> {
+pub(crate) fn described(files: &dyn Files) -> Result<Option<Overlay<'_>>, Error> {
     let mut config = match Config::find(files)? {
         Some(config) if config.model_type().as_deref() == Some("rf_detr") && is_own(&config) => {
             config.raw().clone()
