@@ -95,6 +95,7 @@ fn run(
     names.keys().cloned().zip(outputs.into_iter().map(|output| output.try_into().unwrap())).collect()
 }
 
+#[expect(clippy::float_cmp, reason = "equal infinities are no distance apart")]
 fn difference(a: f32, b: f32) -> f32 {
     if a == b { 0.0 } else { (a - b).abs() }
 }
@@ -209,6 +210,7 @@ fn assert_parity(
 
 #[test]
 fn small_random_checkpoints_give_the_numbers_of_the_original() {
+    #[expect(clippy::disallowed_methods, reason = "a developer picks fixtures by it")]
     let wanted = std::env::var("FIXTURE").unwrap_or_default();
     for name in fixtures().into_iter().filter(|name| name.contains(&wanted)) {
         let folder = fixture(&name);
