@@ -49,8 +49,8 @@ pub(crate) use deformable::{
 };
 pub(crate) use dinov3::DinoV3;
 pub(crate) use feed_forward::{Between, feed_forward};
-pub(crate) use group_norm::group_norm;
 pub(crate) use fold::{Branch, Norm, fold};
+pub(crate) use group_norm::group_norm;
 pub(crate) use hgnet::HgNetV2;
 pub(crate) use interpolate::{Interpolate, Kernel};
 pub(crate) use linear::{

@@ -8,3 +8,4 @@ mod import;
 mod parity;
 mod pickled;
 mod sources;
+mod ultralytics;

@@ -10,7 +10,7 @@ const DEEPEST: usize = 32;
 const MOST: usize = 500_000;
 /// Most modules in one.
 const WIDEST: usize = 512;
-/// Most items of a list, and elements of a tensor, that are kept.
+/// Most items of a list, and letters of a text, that are kept.
 const LONGEST: usize = 1024;
 
 /// Attributes of a module that hold its parts and the machinery of PyTorch.
@@ -69,15 +69,8 @@ fn fact(node: Node<'_>, depth: usize, left: &mut usize) -> Option<Option<Fact>> 
     if let Some(text) = node.as_text() {
         return Some(Some(Fact::Text(text.chars().take(LONGEST).collect())));
     }
-    if let Some(view) = node.view() {
-        let elements = view.shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
-        let small = elements.is_some_and(|elements| (1..=LONGEST).contains(&elements));
-        let tensor = if small { node.tensor().ok().flatten() } else { None };
-        let values = tensor.and_then(|tensor| tensor.to_f32().ok());
-        spend(left, values.as_ref().map_or(0, Vec::len))?;
-        return Some(values.map(|values| {
-            Fact::List(values.into_iter().map(|value| Fact::Float(f64::from(value))).collect())
-        }));
+    if node.view().is_some() {
+        return Some(node.tensor().ok().flatten().map(Fact::Tensor));
     }
     // An integer before a float: whole numbers stay integers.
     if let (Some(number), true) = (node.as_int(), node.as_float().is_some_and(|number| number.fract() == 0.0))
