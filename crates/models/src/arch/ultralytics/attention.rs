@@ -1,4 +1,4 @@
-//! Attention between the cells of a map: of all of it (`PSA`, YOLOv10 on), or within areas (`A2C2f`, YOLO12).
+//! Attention between the cells of a map: of all of it (`PSA`, `YOLOv10` on), or within areas (`A2C2f`, YOLO12).
 //!
 //! Maps stay channels first: keys are transposed instead of queries, so that neither shares nor values have to be.
 
@@ -83,7 +83,7 @@ fn attended(
 ) -> Result<Value, Error> {
     let (height, width) = (x.size(2), x.size(3));
     let cells = height * width;
-    if cells == 0 || cells % area != 0 {
+    if cells == 0 || !cells.is_multiple_of(area) {
         return Err(layer.unusable("area", &format!("a divisor of {cells}, the cells of this input size")));
     }
     let count = heads.count.checked_mul(heads.width());
