@@ -32,12 +32,33 @@ pub(crate) const VARIABLES: &[Variable] = &[
     },
     Variable { name: "NGC_CLI_ORG", effect: "organisation and NGC_CLI_TEAM, team, that the key belongs to" },
     Variable { name: "NO_COLOR", effect: "no colour" },
+    Variable {
+        name: "SIGHTLINE_CACHE",
+        effect: "folder of the environment that `--exporter python` installs (~/.cache/sightline, also by XDG_CACHE_HOME)",
+    },
 ];
 
 /// The value of a variable, when it is set, not empty and readable as text.
 pub(crate) fn lookup(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "this is the place where the environment is read")]
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The whole environment, for programs that are started.
+pub(crate) fn all() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    #[expect(clippy::disallowed_methods, reason = "this is the place where the environment is read")]
+    std::env::vars_os().collect()
+}
+
+/// The program's own cache folder.
+pub(crate) fn cache() -> std::path::PathBuf {
+    let below =
+        |variable, folder: &str| lookup(variable).map(|base| std::path::Path::new(&base).join(folder));
+    lookup("SIGHTLINE_CACHE")
+        .map(Into::into)
+        .or_else(|| below("XDG_CACHE_HOME", "sightline"))
+        .or_else(|| below("HOME", ".cache/sightline"))
+        .unwrap_or_else(|| ".sightline-cache".into())
 }
 
 /// The table for `--help`.

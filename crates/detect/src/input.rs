@@ -124,7 +124,7 @@ pub enum Filter {
     Bilinear,
     /// Hamming window of a linear filter's support.
     Hamming,
-    /// Cubic with a = −0.5.
+    /// Cubic with a = −0.5; without antialiasing −0.75, as `OpenCV` and `PyTorch` have it.
     Bicubic,
     /// Lanczos of three lobes.
     Lanczos,

@@ -46,6 +46,14 @@ pub enum Error {
         /// The class that `config.json` names, or the task that the metadata names.
         class: String,
     },
+    /// A model whose class is called a detector and which gives no boxes.
+    #[error(
+        "`{class}` is not an object detector: it segments text, and boxes are drawn around its regions afterwards"
+    )]
+    SegmentsText {
+        /// The class that `config.json` names, or `model_type` where it names none.
+        class: String,
+    },
     /// An object detector of a family that has no exporter here.
     #[error("no exporter for architecture `{architecture}`")]
     UnknownArchitecture {
@@ -193,7 +201,9 @@ impl Error {
             | Self::Read { .. }
             | Self::Damaged { .. }
             | Self::ForeignCode { .. } => ErrorKind::Unusable,
-            Self::NotADetector { .. } | Self::UnknownArchitecture { .. } => ErrorKind::NotADetector,
+            Self::NotADetector { .. } | Self::SegmentsText { .. } | Self::UnknownArchitecture { .. } => {
+                ErrorKind::NotADetector
+            }
             Self::NoLabels { .. } | Self::BadLabels { .. } => ErrorKind::NoLabels,
             Self::Underivable { .. } | Self::Refused { .. } => ErrorKind::OptionNeeded,
             Self::Unsupported { .. }
@@ -216,7 +226,7 @@ impl Error {
                 "where you trust `{file}`, load it with PyTorch and save the `state_dict` alone, as safetensors if you can"
             )),
             Self::UnknownArchitecture { known, .. } => Some(format!(
-                "known architectures: {}; or import an ONNX export of the model",
+                "known architectures: {}; for another try `--exporter python`, or import an ONNX export of the model",
                 known.join(", ")
             )),
             Self::NoLabels { .. } | Self::BadLabels { .. } => {

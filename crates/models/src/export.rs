@@ -89,13 +89,20 @@ pub struct Exported {
 /// In the order of [`crate::ErrorKind`]: nothing usable in the source, not a detector that we know, no labels, or a
 /// checkpoint that cannot be exported.
 pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Error> {
+    let described = arch::described(files)?;
+    let files: &dyn Files = described.as_ref().map_or(files, |described| described);
     let Some(config) = Config::find(files)? else {
         let pickled = arch::ultralytics::export(files, options)?;
         return pickled.ok_or_else(|| without_config(files));
     };
-    let architecture = arch::find(&config)?;
+    let architecture = match arch::find(&config) {
+        Err(unknown @ Error::UnknownArchitecture { .. }) => return pickled(files, options, unknown),
+        found => found?,
+    };
     let source = Source { config: &config, files, options };
-    let mut warnings = Vec::new();
+    let left_out = architecture.left_out();
+    let mut warnings: Vec<String> =
+        left_out.map(|what| format!("the graph leaves out {what}")).into_iter().collect();
     let labels = labels(architecture, source, &mut warnings)?;
     let input = image_input(files, architecture, options, &mut warnings)?;
     let keeps_ratio = matches!(input.resize, Resize::ShortestEdge { .. });
@@ -109,6 +116,15 @@ pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Er
     let mut builder = Builder::new(architecture.model_type(), options.opset);
     architecture.build(source, &detector, &weights, &mut builder)?;
     finish(builder, &weights, detector, warnings, BTreeMap::new())
+}
+
+/// A configuration that names no family may lie beside a file that needs none.
+fn pickled(files: &dyn Files, options: &ExportOptions, unknown: Error) -> Result<Exported, Error> {
+    match arch::ultralytics::export(files, options) {
+        Ok(Some(exported)) => Ok(exported),
+        Ok(None) | Err(Error::ForeignCode { .. } | Error::Damaged { .. }) => Err(unknown),
+        Err(error) => Err(error),
+    }
 }
 
 /// What was built, with the description of its detector and more `metadata`.

@@ -140,6 +140,7 @@ impl Error {
             Self::Models(error) => of_kind(error.kind()),
             Self::Graph(_) | Self::FixedBatch { .. } | Self::Trial { .. } => 20,
             Self::Runtime(error) if error.is_backend_limit() => 30,
+            Self::Runtime(error) if matches!(**error, runtime::Error::PythonExport(_)) => 20,
             Self::Runtime(error)
                 if matches!(**error, runtime::Error::Graph(_) | runtime::Error::Load { .. }) =>
             {

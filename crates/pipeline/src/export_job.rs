@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::package::write_whole;
 use crate::steps::acquire::acquire;
-use crate::steps::export::{ExportOptions, Maker, Origin};
-use crate::{Error, Run};
+use crate::steps::export::{ExportOptions, Maker, Origin, Tools};
+use crate::{Error, Event, Run};
 
 /// An ONNX file and what there is to know about it.
 #[derive(Debug, Serialize)]
@@ -49,16 +49,21 @@ pub fn export(
     run: &Run<'_>,
 ) -> Result<ExportedFile, Error> {
     let acquired = acquire(source, variant, hub, run)?;
-    let maker = Maker::new(&acquired, options);
-    let made = maker.make(false)?;
+    let tell = |event: Event<'_>| run.tell(event);
+    let tools = Tools { python: run.python(), out: folder, work: folder.to_owned(), tell: &tell };
+    let maker = Maker::new(&acquired, options, tools);
+    let mut made = maker.make(false)?;
     crate::store::create_dir(folder)?;
     let path = folder.join(format!("{name}.onnx"));
+    let mut doubt = None;
     write_whole(folder, &path, |file, place| {
         let mut out = BufWriter::with_capacity(1 << 20, file);
         graph::onnx::write(&made.model, &mut out)?;
         std::io::Write::flush(&mut out).map_err(|source| Error::Io { path: path.clone(), source })?;
-        maker.try_out(&made, place)
+        doubt = maker.try_out(&made, place)?;
+        Ok(())
     })?;
+    made.warnings.extend(doubt);
     Ok(ExportedFile {
         path,
         opset: made.model.opset(),

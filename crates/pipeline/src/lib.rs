@@ -16,6 +16,7 @@ mod mapped;
 mod network;
 mod package;
 mod place;
+mod python;
 mod request;
 mod run;
 mod single;

@@ -6,10 +6,12 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
+use runtime::tools::python_exporter::Setup;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::steps::export::Tools;
 use crate::store::{Record, Store};
 use crate::{Blob, Digest, Error};
 
@@ -113,6 +115,7 @@ pub struct Run<'a> {
     pub store: Store,
     package: String,
     mode: Mode,
+    python: Option<Setup>,
     report: &'a dyn Fn(Event<'_>),
     taken: RefCell<Vec<Taken>>,
 }
@@ -120,7 +123,19 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// A run for the package of this name.
     pub fn new(store: Store, package: &str, mode: Mode, report: &'a dyn Fn(Event<'_>)) -> Self {
-        Self { store, package: package.to_owned(), mode, report, taken: RefCell::default() }
+        Self { store, package: package.to_owned(), mode, python: None, report, taken: RefCell::default() }
+    }
+
+    /// The same run, which may export with this Python.
+    #[must_use]
+    pub fn with_python(mut self, setup: Setup) -> Self {
+        self.python = Some(setup);
+        self
+    }
+
+    /// Where Python is.
+    pub(crate) fn python(&self) -> Option<&Setup> {
+        self.python.as_ref()
     }
 
     /// Tells what happens.
@@ -252,6 +267,12 @@ pub struct StepContext<'r, 'a> {
 }
 
 impl StepContext<'_, '_> {
+    /// What making a graph may need.
+    pub(crate) fn tools(&self) -> Tools<'_> {
+        let store = &self.run.store;
+        Tools { python: self.run.python(), out: store.out(), work: store.work(), tell: self.run.report }
+    }
+
     /// The store, to read from.
     pub fn store(&self) -> &Store {
         &self.run.store

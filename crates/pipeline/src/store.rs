@@ -76,6 +76,16 @@ impl Store {
         Self { root: out.join(Self::FOLDER), _lock: None }
     }
 
+    /// The folder that packages go to.
+    pub(crate) fn out(&self) -> &Path {
+        self.root.parent().unwrap_or(&self.root)
+    }
+
+    /// Where unfinished things lie; emptied at the next start.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
     /// Where a blob lies.
     pub fn path(&self, blob: &Blob) -> PathBuf {
         self.root.join("blobs").join(blob.sha256.as_hex())

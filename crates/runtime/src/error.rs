@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use crate::tools::python_exporter::Failure;
+
 /// Why a graph could not be loaded, run, compared or timed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -142,6 +144,9 @@ pub enum Error {
         /// What it said or did.
         reason: String,
     },
+    /// No attempt to export with Python gave a graph.
+    #[error("exporting with Python: {}", .0.summary())]
+    PythonExport(Box<Failure>),
 }
 
 impl Error {
@@ -156,6 +161,10 @@ impl Error {
             Self::WrongInput { .. } | Self::MissingInput { .. } | Self::UnknownInput { .. } => {
                 Some("`sightline inspect MODEL` lists the inputs with their types and shapes".into())
             }
+            Self::Tool { tool: "python", .. } => Some(
+                "`--exporter python` needs Python 3.10 to 3.13 with `venv`, the network at the first use, and 7 GB of room"
+                    .into(),
+            ),
             _ => None,
         }
     }

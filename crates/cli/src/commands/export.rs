@@ -8,7 +8,7 @@ use pipeline::deploy::PackageName;
 use pipeline::{Mode, Run, Store};
 use serde::Serialize;
 
-use super::shared::{ExportArgs, hub_config, source};
+use super::shared::{ExportArgs, hub_config, python, source};
 use crate::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -47,7 +47,8 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     };
     let progress = Progress::new(output);
     let report = |event: pipeline::Event<'_>| progress.show(&event);
-    let run = Run::new(Store::open_to_look(&args.out), name.as_str(), Mode::Execute, &report);
+    let run =
+        Run::new(Store::open_to_look(&args.out), name.as_str(), Mode::Execute, &report).with_python(python());
     let exported =
         pipeline::export(&source, &args.variant, &args.export.options()?, &name, &args.out, &hub, &run)?;
     for warning in &exported.warnings {

@@ -11,7 +11,7 @@ use pipeline::deploy::{Manifest, Measurements, PackageName, Verdict};
 use pipeline::{Bounds, Error, Event, Imported, Load, Mode, Request, Run, Store};
 use serde::Serialize;
 
-use super::shared::{ExportArgs, hub_config, source};
+use super::shared::{ExportArgs, hub_config, python, source};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{Failure, exit_code};
@@ -82,7 +82,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     }
     let waiting = || output.say("another import works in this folder: waiting for it");
     let store = Store::open(&request.out, &waiting)?;
-    let run = Run::new(store, name.as_str(), Mode::Execute, &report);
+    let run = Run::new(store, name.as_str(), Mode::Execute, &report).with_python(python());
     let imported = pipeline::import(&request, &hub, &run);
     progress.clear();
     let Imported { folder, manifest, measurements } = imported?;

@@ -1,10 +1,12 @@
 //! Arguments that several commands take.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use pipeline::hub::Source;
 use pipeline::models::HeadKind;
+use pipeline::runtime::tools::python_exporter::Setup as PythonSetup;
 use pipeline::{Error, ExportOptions, Subject};
 
 use crate::args::Size;
@@ -29,9 +31,13 @@ pub(crate) struct ExportArgs {
     /// Task text of a model that takes one (OmDet-Turbo) [default: "Detect" and the prompts]
     #[arg(long, value_name = "TEXT", help_heading = "Export")]
     pub(crate) task: Option<String>,
-    /// How deformable attention reads its points: `gather` for runtimes without `GridSample` [default: grid_sample]
+    /// How deformable attention reads its points: `gather` for runtimes without `GridSample` [default: `grid_sample`]
     #[arg(long, value_name = "FORM", help_heading = "Export", value_parser = ["grid_sample", "gather"])]
     pub(crate) deformable: Option<String>,
+    /// Who makes the graph of a checkpoint: `python` for a family that has no exporter here (optimum and PyTorch in an
+    /// environment of about 7 GB, installed at the first use) [default: native]
+    #[arg(long, value_name = "WHO", help_heading = "Export", value_parser = ["native", "python"])]
+    pub(crate) exporter: Option<String>,
     #[command(flatten)]
     pub(crate) describe: DescribeArgs,
 }
@@ -62,6 +68,7 @@ impl ExportArgs {
             prompt: self.prompts()?,
             task: self.task.clone(),
             deformable: self.deformable.clone(),
+            exporter: self.exporter.clone(),
             ..self.describe.options()?
         })
     }
@@ -110,6 +117,17 @@ pub(crate) fn source(text: &str, hub: &pipeline::hub::Config, output: &Output) -
         output.warn(&format!("there is no `{text}` here: it is taken for `{source}` of a hub"));
     }
     Ok(source)
+}
+
+/// Where Python and its environment are.
+pub(crate) fn python() -> PythonSetup {
+    PythonSetup {
+        cache: env::cache(),
+        python: "python3".into(),
+        variables: env::all(),
+        install_limit: Duration::from_hours(2),
+        attempt_limit: Duration::from_mins(30),
+    }
 }
 
 /// The hub's configuration from the environment.

@@ -1,4 +1,4 @@
-//! OWLv2: OWL-ViT trained on its own predictions, on images that are padded to squares.
+//! `OWLv2`: OWL-ViT trained on its own predictions, on images that are padded to squares.
 //!
 //! Paper: <https://arxiv.org/abs/2306.09683>. Reference: `Owlv2ForObjectDetection` in transformers. Its additional head
 //! says whether a patch is an object at all; detection by text does not use it.

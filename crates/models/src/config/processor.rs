@@ -18,6 +18,7 @@ const CLIP: ([f32; 3], [f32; 3]) =
 
 /// What the classes of image processors do when the file does not say.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "the switches of the original's classes")]
 pub(crate) struct Family {
     /// The class, without `ImageProcessor` or `FeatureExtractor`.
     class: &'static str,
@@ -50,6 +51,18 @@ const DETR: Family = Family {
     pads_to_square: false,
 };
 
+/// Pages of documents: as `OpenCV` resizes them.
+const PP_DOC_LAYOUT: Family = Family {
+    class: "PPDocLayoutV2",
+    model_types: &["pp_doclayout_v2"],
+    size: SizeRule::Exact { height: 800, width: 800 },
+    filter: Filter::Bicubic,
+    antialias: false,
+    statistics: ([0.0; 3], [1.0; 3]),
+    pad: false,
+    ..DETR
+};
+
 static FAMILIES: &[Family] = &[
     DETR,
     Family { class: "ConditionalDetr", model_types: &["conditional_detr", "dab_detr"], ..DETR },
@@ -65,6 +78,9 @@ static FAMILIES: &[Family] = &[
         pad: false,
         ..DETR
     },
+    PP_DOC_LAYOUT,
+    Family { class: "PPDocLayoutV3", model_types: &["pp_doclayout_v3"], ..PP_DOC_LAYOUT },
+    Family { class: "PPDocLayoutV4", model_types: &["pp_doclayout_v4"], ..PP_DOC_LAYOUT },
     Family {
         class: "OwlViT",
         model_types: &["owlvit"],
@@ -428,6 +444,10 @@ mod tests {
         let yolos = processor("{}", Some("yolos")).unwrap();
         assert_eq!(yolos.multiple_of, Some(16));
         assert!(!processor("{}", Some("rf_detr")).unwrap().antialias);
+        let page = processor(r#"{"image_processor_type": "PPDocLayoutV3ImageProcessor"}"#, None).unwrap();
+        assert_eq!(page.size, SizeRule::Exact { height: 800, width: 800 });
+        assert_eq!((page.filter, page.antialias, page.pads), (Filter::Bicubic, false, false));
+        assert_eq!((page.mean, page.std), ([0.0; 3], [1.0; 3]));
         assert!(matches!(processor("{}", None), Err(Error::Unsupported { .. })));
     }
 

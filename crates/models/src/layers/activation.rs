@@ -18,9 +18,14 @@ pub(crate) enum Activation {
     Gelu,
     GeluTanh,
     QuickGelu,
+    ClippedGelu,
     Sigmoid,
     Tanh,
     Mish,
+    HardSwish,
+    SquaredRelu,
+    Laplace,
+    RootSoftplus,
 }
 
 const NAMES: &[(&str, Activation)] = &[
@@ -41,6 +46,11 @@ const NAMES: &[(&str, Activation)] = &[
     ("tanh", Activation::Tanh),
     ("mish", Activation::Mish),
     ("linear", Activation::Identity),
+    ("gelu_10", Activation::ClippedGelu),
+    ("hardswish", Activation::HardSwish),
+    ("relu2", Activation::SquaredRelu),
+    ("laplace", Activation::Laplace),
+    ("sqrtsoftplus", Activation::RootSoftplus),
 ];
 
 impl Activation {
@@ -67,6 +77,26 @@ impl Activation {
                 let gate = b.sigmoid(&steep);
                 b.mul(x, &gate)
             }
+            Self::ClippedGelu => {
+                let y = b.gelu(x);
+                b.clip(&y, -10.0, 10.0)
+            }
+            Self::HardSwish => {
+                let (three, six) = (b.scalar(3.0), b.scalar(6.0));
+                let shifted = b.add(x, &three);
+                let gate = b.clip(&shifted, 0.0, 6.0);
+                let product = b.mul(x, &gate);
+                b.div(&product, &six)
+            }
+            Self::SquaredRelu => {
+                let y = b.relu(x);
+                b.mul(&y, &y)
+            }
+            Self::Laplace => laplace(b, x),
+            Self::RootSoftplus => {
+                let soft = b.softplus(x);
+                b.sqrt(&soft)
+            }
             Self::Sigmoid => b.sigmoid(x),
             Self::Tanh => b.tanh(x),
             Self::Mish => {
@@ -84,6 +114,18 @@ impl fmt::Display for Activation {
     }
 }
 
+/// The integral of a Laplace distribution's neighbour, a normal one: `(1 + erf((x − μ) / (σ √2))) / 2`, with the constants
+/// of <https://arxiv.org/abs/2209.10655>.
+fn laplace(b: &mut Builder, x: &Value) -> Value {
+    let (middle, width) = (b.scalar(707_107e-6), b.scalar(0.282_095 * std::f32::consts::SQRT_2));
+    let (one, half) = (b.scalar(1.0), b.scalar(0.5));
+    let shifted = b.sub(x, &middle);
+    let scaled = b.div(&shifted, &width);
+    let erf = b.erf(&scaled);
+    let shifted = b.add(&erf, &one);
+    b.mul(&shifted, &half)
+}
+
 /// `x/2 × (1 + tanh(√(2/π) × (x + 0.044715 x³)))`.
 fn gelu_tanh(b: &mut Builder, x: &Value) -> Value {
     let (cubic, root) = (b.scalar(0.044_715), b.scalar((2.0 / std::f32::consts::PI).sqrt()));
@@ -97,4 +139,59 @@ fn gelu_tanh(b: &mut Builder, x: &Value) -> Value {
     let shifted = b.add(&tanh, &one);
     let product = b.mul(x, &shifted);
     b.mul(&product, &half)
+}
+
+#[cfg(test)]
+mod tests {
+    use graph::DataType;
+    use rten_tensor::prelude::*;
+    use rten_tensor::{NdTensor, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn functions_have_the_numbers_of_the_original() {
+        // transformers.activations.ACT2FN
+        let x = [-4.0, -0.5, 0.25, 12.0];
+        let tanh_gelu = [-7.021_427e-5, -0.154_286, 0.149_675_4, 12.0];
+        let cases: [(&str, [f32; 4]); 19] = [
+            ("relu", [0.0, 0.0, 0.25, 12.0]),
+            ("relu6", [0.0, 0.0, 0.25, 6.0]),
+            ("leaky_relu", [-0.04, -0.005, 0.25, 12.0]),
+            ("silu", [-0.071_944_84, -0.188_770_3, 0.140_544_1, 11.999_93]),
+            ("gelu", [-0.000_126_481_1, -0.154_268_8, 0.149_676_6, 12.0]),
+            ("gelu_new", tanh_gelu),
+            ("gelu_fast", tanh_gelu),
+            ("gelu_accurate", tanh_gelu),
+            ("gelu_pytorch_tanh", tanh_gelu),
+            ("quick_gelu", [-0.004_414_724, -0.149_611_6, 0.151_199_7, 12.0]),
+            ("gelu_10", [-0.000_126_481_1, -0.154_268_8, 0.149_676_6, 10.0]),
+            ("sigmoid", [0.017_986_21, 0.377_540_7, 0.562_176_5, 0.999_993_8]),
+            ("tanh", [-0.999_329_3, -0.462_117_2, 0.244_918_7, 1.0]),
+            ("mish", [-0.072_591_75, -0.220_743_8, 0.169_572_4, 12.0]),
+            ("linear", x),
+            ("hardswish", [0.0, -0.208_333_3, 0.135_416_7, 12.0]),
+            ("relu2", [0.0, 0.0, 0.0625, 144.0]),
+            ("laplace", [0.0, 9.387_732e-6, 0.052_573_11, 1.0]),
+            ("sqrtsoftplus", [0.134_721_7, 0.688_532_5, 0.908_812_1, 3.464_103]),
+        ];
+        for (name, expected) in cases {
+            let mut b = Builder::new("activation", 17);
+            let input = b.input("x", DataType::F32, vec![4.into()]);
+            let y = Activation::by_name(name).unwrap().apply(&mut b, &input);
+            b.output("y", &y);
+            let mut bytes = Vec::new();
+            graph::onnx::write(&b.finish("test", "1").unwrap(), &mut bytes).unwrap();
+            let model = rten::Model::load(bytes).unwrap();
+            let [input, output] = ["x", "y"].map(|name| model.node_id(name).unwrap());
+            let fed = NdTensor::from_data([4], x.to_vec());
+            let [found] = model.run_n(vec![(input, fed.into())], [output], None).unwrap();
+            let found: Tensor<f32> = found.try_into().unwrap();
+            for (found, expected) in found.to_vec().into_iter().zip(expected) {
+                let allowed = 3e-6 * expected.abs().max(0.1);
+                assert!((found - expected).abs() < allowed, "{name}: {found}, expected {expected}");
+            }
+        }
+        assert!(Activation::by_name("prelu").is_err());
+    }
 }

@@ -1,4 +1,4 @@
-//! The backbone of DETR and its relatives: a ResNet of timm, or one of transformers.
+//! The backbone of DETR and its relatives: a `ResNet` of timm, or one of transformers.
 //!
 //! Three generations of configurations name it: `backbone: "resnet50"` with `use_timm_backbone` (true where nothing
 //! is said) and perhaps `backbone_kwargs`, or `backbone_config` with a `model_type`.
@@ -35,7 +35,8 @@ impl Backbone {
         }
     }
 
-    fn from_backbone_config(raw: &Map<String, Json>) -> Result<Self, Error> {
+    /// Reads `backbone_config` of a network that several families use.
+    pub(crate) fn from_backbone_config(raw: &Map<String, Json>) -> Result<Self, Error> {
         match raw.get("model_type").and_then(Json::as_str) {
             Some("resnet") => ResNet::from_config(ResNetKind::Plain, Some(raw)).map(Self::Native),
             Some("timm_backbone") => TimmResNet::from_config(raw).map(Self::Timm),
@@ -54,26 +55,29 @@ impl Backbone {
             Some(other) => return Err(refuse("use_timm_backbone", other.to_string(), "true or false")),
         };
         match (uses_timm, name) {
-            (true, name) => {
-                let mut raw = Map::new();
-                raw.insert("out_indices".into(), json!(outputs));
-                if object.get("dilation").and_then(Json::as_bool) == Some(true) {
-                    raw.insert("output_stride".into(), json!(16));
-                }
-                let own = object.get("backbone_kwargs").and_then(Json::as_object);
-                for (key, value) in own.into_iter().flatten() {
-                    let key = if key == "in_chans" { "num_channels" } else { key.as_str() };
-                    raw.insert(key.to_owned(), value.clone());
-                }
-                raw.insert("backbone".into(), json!(name.unwrap_or("resnet50")));
-                TimmResNet::from_config(&raw).map(Self::Timm)
-            }
+            (true, name) => Self::of_timm(object, name.unwrap_or("resnet50"), outputs),
             (false, None) => ResNet::from_config(ResNetKind::Plain, None).map(Self::Native),
             (false, Some(name)) => {
                 let expected = "null: the configuration of another repository's backbone is not fetched";
                 Err(refuse("backbone", format!("`{name}`"), expected))
             }
         }
+    }
+
+    /// The backbone that timm calls so, with `backbone_kwargs` and `dilation` of the file.
+    pub(crate) fn of_timm(object: &Map<String, Json>, name: &str, outputs: &[i64]) -> Result<Self, Error> {
+        let mut raw = Map::new();
+        raw.insert("out_indices".into(), json!(outputs));
+        if object.get("dilation").and_then(Json::as_bool) == Some(true) {
+            raw.insert("output_stride".into(), json!(16));
+        }
+        let own = object.get("backbone_kwargs").and_then(Json::as_object);
+        for (key, value) in own.into_iter().flatten() {
+            let key = if key == "in_chans" { "num_channels" } else { key.as_str() };
+            raw.insert(key.to_owned(), value.clone());
+        }
+        raw.insert("backbone".into(), json!(name));
+        TimmResNet::from_config(&raw).map(Self::Timm)
     }
 
     /// The feature maps, the finest first.

@@ -40,13 +40,13 @@ impl Padding {
         }
         b.scoped("pixel_mask", |b| {
             let size = b.abs(pixels);
-            let zero = b.scalar(0.0);
+            let (zero, one) = (b.scalar(0.0), b.scalar(1.0));
             let reach = [(2, [1, 3]), (3, [1, 2])].map(|(axis, others)| {
-                // A line inside the image may be black: the last one that is not counts.
+                // A line inside the image may be black: the last one that is not counts, and the first always does.
                 let largest = b.reduce_max(&size, &others, true);
                 let is_image = b.greater(&largest, &zero);
                 let numbers = line_numbers(b, axis, canvas[axis - 2], |line| (line + 1) as f32);
-                let numbers = b.select(&is_image, &numbers, &zero);
+                let numbers = b.select(&is_image, &numbers, &one);
                 b.reduce_max(&numbers, &[axis as i64], true)
             });
             Self { canvas, reach: Some(reach) }
@@ -187,8 +187,8 @@ mod tests {
         }
     }
 
-    /// Key bias, valid ratio, mask and positions of two images that reach to these rows and columns.
-    fn run(reach: [[usize; 2]; 2], sine: Sine) -> Vec<Vec<f32>> {
+    /// Key bias, valid ratio, mask and positions of images that reach to these rows and columns.
+    fn run(reach: &[[usize; 2]], sine: Sine) -> Vec<Vec<f32>> {
         let mut b = Builder::new("padding", 17);
         let shape = vec![Dim::batch(), 3.into(), CANVAS[0].into(), CANVAS[1].into()];
         let pixels = b.input("x", DataType::F32, shape);
@@ -207,11 +207,13 @@ mod tests {
         let mut bytes = Vec::new();
         graph::onnx::write(&b.finish("test", "1").unwrap(), &mut bytes).unwrap();
         let model = rten::Model::load(bytes).unwrap();
-        let mut images = NdTensor::<f32, 4>::zeros([2, 3, CANVAS[0], CANVAS[1]]);
+        let mut images = NdTensor::<f32, 4>::zeros([reach.len(), 3, CANVAS[0], CANVAS[1]]);
         for (image, [rows, columns]) in reach.iter().enumerate() {
             // Only the last line in each direction is not black, and only in one channel.
-            images[[image, 1, rows - 1, 0]] = -0.25;
-            images[[image, 2, 0, columns - 1]] = 1e-6;
+            if *rows > 0 {
+                images[[image, 1, rows - 1, 0]] = -0.25;
+                images[[image, 2, 0, columns - 1]] = 1e-6;
+            }
         }
         let ids = outputs.each_ref().map(|(name, _)| model.node_id(name).unwrap());
         let found = model.run(vec![(model.node_id("x").unwrap(), images.into())], &ids, None).unwrap();
@@ -221,14 +223,15 @@ mod tests {
 
     #[test]
     fn the_graph_finds_what_the_original_derives_from_its_mask() {
-        let reach = [[21, 34], [11, 6]];
+        // A black image counts as one pixel: nothing is divided by zero.
+        let reach = [[21, 34], [11, 6], [0, 0]];
         let sine = Sine { offset: -0.5, temperatures: [20.0, 10_000.0], ..Sine::new(8) };
-        let found = run(reach, sine);
+        let found = run(&reach, sine);
         let [bias, ratio, is_image, positions] = &found[..] else { panic!("four outputs") };
         for (image, reach) in reach.iter().enumerate() {
             let counts = [0, 1].map(|side| {
                 let scale = CANVAS[side] as f32 / LEVEL[side] as f32;
-                (0..LEVEL[side]).filter(|at| ((*at as f32 * scale) as usize) < reach[side]).count()
+                (0..LEVEL[side]).filter(|at| ((*at as f32 * scale) as usize) < reach[side].max(1)).count()
             });
             let [height, width] = [0, 1].map(|side| counts[side] as f32 / LEVEL[side] as f32);
             assert_eq!(ratio[2 * image..][..2], [width, height]);

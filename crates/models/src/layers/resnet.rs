@@ -1,4 +1,4 @@
-//! ResNet backbones of transformers: the plain one, and the D variant of RT-DETR.
+//! `ResNet` backbones of transformers: the plain one, and the D variant of RT-DETR.
 //!
 //! Papers: <https://arxiv.org/abs/1512.03385>, <https://arxiv.org/abs/1812.01187> (D: three 3×3 convolutions as the stem,
 //! average pooling in the shortcuts). References: `ResNetBackbone`, `RTDetrResNetBackbone`. The convolutions inside a

@@ -1,7 +1,7 @@
-//! ResNets of the timm library, as backbones of the DETR family: by the names that timm gives them.
+//! `ResNets` of the timm library, as backbones of the DETR family: by the names that timm gives them.
 //!
 //! Papers: <https://arxiv.org/abs/1512.03385>, <https://arxiv.org/abs/1812.01187> (C, D and S: a deep stem; D: average
-//! pooling in the shortcuts), <https://arxiv.org/abs/1611.05431> (ResNeXt). Reference: `timm.models.resnet`. DETR's DC5
+//! pooling in the shortcuts), <https://arxiv.org/abs/1611.05431> (`ResNeXt`). Reference: `timm.models.resnet`. DETR's DC5
 //! keeps the resolution of the last stage and dilates its kernels instead (`output_stride`).
 
 use graph::builder::Pool;
@@ -9,7 +9,7 @@ use graph::{Builder, Value};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::{Activation, ConvNorm, conv_norm};
+use super::{Activation, ConvNorm, chosen_stages, conv_norm};
 use crate::Error;
 use crate::config::{CONFIG, Config};
 use crate::weights::Weights;
@@ -88,17 +88,10 @@ impl TimmResNet {
             return Err(refuse("output_stride", raw.output_stride.to_string(), &expected));
         }
         network.output_stride = raw.output_stride;
-        let place = |index: &i64| {
-            let counted = if *index < 0 { index.checked_add(5)? } else { *index };
-            usize::try_from(counted).ok().filter(|index| *index < 5)
-        };
-        let outputs: Option<Vec<usize>> = raw.out_indices.iter().map(place).collect();
-        network.outputs = outputs
-            .filter(|outputs| !outputs.is_empty() && outputs.windows(2).all(|pair| pair[0] < pair[1]))
-            .ok_or_else(|| {
-                let value = format!("{:?}", raw.out_indices);
-                refuse("out_indices", value, "indices of the stem (0) and the stages, rising")
-            })?;
+        network.outputs = chosen_stages(4, Some(&raw.out_indices), None).ok_or_else(|| {
+            let value = format!("{:?}", raw.out_indices);
+            refuse("out_indices", value, "indices of the stem (0) and the stages, rising")
+        })?;
         Ok(network)
     }
 

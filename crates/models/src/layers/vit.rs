@@ -8,9 +8,12 @@ use graph::{Builder, Value};
 
 use super::attention::{attend, attend_heads, head_factor};
 use super::linear::{linear, scaled_linear, unbiased_linear};
-use super::stored::{RowScale, beside, end_to_end, floats, widened};
+use super::stored::{RowScale, beside, end_to_end, floats, transposed, widened};
 use super::{Activation, layer_norm};
 use crate::weights::Weights;
+
+/// The factor of `quick_gelu`.
+const QUICK: f32 = 1.702;
 
 /// The names and sizes of a block.
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +114,11 @@ fn attend_joined(b: &mut Builder, joined: &Value, heads: usize) -> Value {
 
 fn mlp(b: &mut Builder, w: &Weights, x: &Value, spec: VitMlp<'_>, scale: Option<&str>) -> Value {
     match spec {
+        VitMlp::Plain { names, hidden, activation: Activation::QuickGelu }
+            if !w.exact() && scale.is_none() =>
+        {
+            quick_mlp(b, w, x, names, hidden)
+        }
         VitMlp::Plain { names: [fc1, fc2], hidden, activation } => {
             let inner = linear(b, w, fc1, x, hidden);
             let inner = activation.apply(b, &inner);
@@ -124,6 +132,20 @@ fn mlp(b: &mut Builder, w: &Weights, x: &Value, spec: VitMlp<'_>, scale: Option<
             added(b, w, down, &inner, x.size(-1), scale)
         }
     }
+}
+
+/// `x σ(1.702 x)` is `silu(1.702 x) / 1.702`: the factor is in the layer before and the divisor in the one behind.
+fn quick_mlp(b: &mut Builder, w: &Weights, x: &Value, [fc1, fc2]: [&str; 2], hidden: usize) -> Value {
+    let width = x.size(-1);
+    let inner = scaled_linear(b, w, fc1, x, hidden, Some(RowScale::all(QUICK)));
+    let inner = b.silu(&inner);
+    w.scope(b, fc2, |b, w| {
+        let divided = |weight| transposed(weight, Some(RowScale::all(1.0 / QUICK)));
+        let weight = w.constant(b, "weight", &[width, hidden], divided);
+        let bias = w.constant(b, "bias", &[width], widened);
+        let product = b.matmul(&inner, &weight);
+        b.add(&product, &bias)
+    })
 }
 
 /// A linear layer whose result the vector called `scale` multiplies.

@@ -73,11 +73,6 @@ impl Tokenizer {
         })
     }
 
-    /// The number of a token.
-    pub(crate) fn id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
-    }
-
     /// Most tokens of a text, where the source says so.
     pub(crate) fn longest(&self) -> Option<usize> {
         self.longest

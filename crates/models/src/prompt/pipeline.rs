@@ -79,7 +79,7 @@ pub(super) fn description(files: &dyn Files, settings: &Settings) -> Result<Desc
     let (file, mut content) = if let Some(description) = read_object(files, DESCRIPTION)? {
         (DESCRIPTION, described(description, settings)?)
     } else if let Some(vocabulary) = read_object(files, VOCABULARY)? {
-        (VOCABULARY, clip(vocabulary, &text(files, MERGES)?, settings)?)
+        (VOCABULARY, clip(&vocabulary, &text(files, MERGES)?, settings)?)
     } else if files.read_if_present(WORD_PIECES)?.is_some() {
         (WORD_PIECES, bert(&text(files, WORD_PIECES)?, settings))
     } else {
@@ -196,7 +196,7 @@ fn template_fits(part: &Value) -> bool {
 }
 
 /// What transformers makes of the byte-pair vocabulary of CLIP.
-fn clip(vocabulary: Map<String, Value>, merges: &str, settings: &Settings) -> Result<Value, Error> {
+fn clip(vocabulary: &Map<String, Value>, merges: &str, settings: &Settings) -> Result<Value, Error> {
     let merges = merges.lines().filter(|line| !line.starts_with("#version") && !line.is_empty());
     let merges: Vec<Value> = merges.map(|line| line.trim_end().into()).collect();
     let [begin, end, unknown] =

@@ -93,9 +93,10 @@ impl Settings {
             chinese: flag("tokenize_chinese_chars")?.unwrap_or(true),
             longest: longest.filter(|most| (1.0..UNBOUNDED).contains(most)).map(|most| most as usize),
             pads_left: left("padding_side"),
-            truncates: match left("truncation_side") {
-                true => TruncationDirection::Left,
-                false => TruncationDirection::Right,
+            truncates: if left("truncation_side") {
+                TruncationDirection::Left
+            } else {
+                TruncationDirection::Right
             },
             special,
             added,

@@ -88,6 +88,20 @@ fn the_metadata_is_that_of_the_librarys_own_exports() {
 }
 
 #[test]
+fn a_configuration_that_names_no_family_does_not_stand_in_the_way() {
+    let beside = |config: &'static [u8]| {
+        MemoryFiles::new().with("model.pt", file("ultralytics-v3-tiny")).with("config.json", config)
+    };
+    for config in [b"{}".as_slice(), br#"{"model_type": "yolov3"}"#] {
+        let exported = export(&beside(config), &ExportOptions::default()).unwrap();
+        assert_eq!(exported.detector.architecture, "yolov3-tiny");
+    }
+    let classifier = beside(br#"{"architectures": ["ViTForImageClassification"]}"#);
+    let error = export(&classifier, &ExportOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::NotADetector { .. }), "{error}");
+}
+
+#[test]
 fn options_change_what_they_may_and_are_refused_where_they_do_not_fit() {
     let source = fixture("ultralytics-v11");
     let size = |height, width| ExportOptions { size: Some((height, width)), ..ExportOptions::default() };

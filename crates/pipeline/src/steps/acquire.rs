@@ -1,6 +1,6 @@
 //! Brings the source's files here. What is remembered is what they hold, not where they lie.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use deploy::{Licence, Source as ManifestSource, SourceFile};
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub(crate) fn acquire(
     let mut config = config.clone();
     config.offline |= run.mode() == Mode::Plan;
     let client = hub::Client::new(config)?;
-    let external = |path: &std::path::Path| {
+    let external = |path: &Path| {
         let bytes = map_file(path).map_err(|error| crate::error::chain(&error))?;
         graph::onnx::external_locations(bytes).map_err(|error| error.to_string())
     };
@@ -95,6 +95,12 @@ impl Acquired {
         let file = self.files.iter().find(|file| file.path == path);
         let missing = || models::Error::MissingFile { file: path.to_owned() };
         Ok(file.map(|file| &file.place).ok_or_else(missing)?)
+    }
+
+    /// The folder that the main file lies in.
+    pub(crate) fn folder(&self) -> Result<&Path, Error> {
+        let place = self.place(&self.main)?;
+        Ok(place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
     }
 
     /// Names and places of all files. Those in the main file's folder go by their bare names, as the readers of

@@ -2,18 +2,22 @@
 //!
 //! Two graphs are made: the one that is delivered, and the source-exact one that verification compares it with.
 
-use std::path::Path;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use deploy::Precision;
 use detect::{Detector, Labels, Resize};
 use graph::{DataType, ValueInfo};
+use runtime::tools::python_exporter::Setup;
 use serde::{Deserialize, Serialize};
 
 use super::acquire::Acquired;
 use crate::Error;
 use crate::folding::Folding;
 use crate::mapped::{MappedFiles, map_file};
-use crate::run::StepContext;
+use crate::python::export_with_python;
+use crate::run::{Event, StepContext};
 use crate::store::Blob;
 use crate::trial::{trial, twin_size};
 
@@ -41,6 +45,9 @@ pub struct ExportOptions {
     /// How deformable attention reads its points (`grid_sample`, `gather`); `None` for the former.
     #[serde(default)]
     pub deformable: Option<String>,
+    /// Who makes the graph of a checkpoint: `native` or `python`; `None` for the former.
+    #[serde(default)]
+    pub exporter: Option<String>,
 }
 
 /// A graph and its description.
@@ -103,14 +110,16 @@ pub(crate) fn export(
     options: &ExportOptions,
     context: &StepContext<'_, '_>,
 ) -> Result<Exported, Error> {
-    let maker = Maker::new(acquired, options);
+    let maker = Maker::new(acquired, options, context.tools());
     let exact = context.put_graph(&maker.make(true)?.model)?;
     let made = maker.make(false)?;
     for warning in &made.warnings {
         context.warn(warning);
     }
     let blob = context.put_graph(&made.model)?;
-    maker.try_out(&made, &context.store().path(&blob))?;
+    if let Some(doubt) = maker.try_out(&made, &context.store().path(&blob))? {
+        context.warn(doubt);
+    }
     let Made { model, detector, ignored, origin, .. } = made;
     Ok(Exported {
         model: blob,
@@ -127,22 +136,47 @@ pub(crate) fn export(
     })
 }
 
+/// What making a graph may need besides the source.
+pub(crate) struct Tools<'a> {
+    /// Where Python is, for a graph that it exports.
+    pub(crate) python: Option<&'a Setup>,
+    /// The folder that the model goes to.
+    pub(crate) out: &'a Path,
+    /// Where unfinished things may lie.
+    pub(crate) work: PathBuf,
+    /// Told what happens.
+    pub(crate) tell: &'a dyn Fn(Event<'_>),
+}
+
 /// Makes graphs of one source.
 pub(crate) struct Maker<'a> {
     acquired: &'a Acquired,
     options: &'a ExportOptions,
+    tools: Tools<'a>,
     folding: Folding,
+    /// The graph that Python made, in a folder that goes with this.
+    by_python: OnceCell<(tempfile::TempDir, PathBuf)>,
 }
 
 impl<'a> Maker<'a> {
-    pub(crate) fn new(acquired: &'a Acquired, options: &'a ExportOptions) -> Self {
-        Self { acquired, options, folding: Folding::default() }
+    pub(crate) fn new(acquired: &'a Acquired, options: &'a ExportOptions, tools: Tools<'a>) -> Self {
+        Self { acquired, options, tools, folding: Folding::default(), by_python: OnceCell::new() }
     }
 
     /// Makes a graph: the source-exact one, or the one that is delivered.
     pub(crate) fn make(&self, exact: bool) -> Result<Made, Error> {
         let options = self.options;
+        let by_python = match options.exporter.as_deref() {
+            None | Some("native") => false,
+            Some("python") => true,
+            Some(other) => {
+                return Err(Error::Options(format!("`--exporter {other}` is none of native, python")));
+            }
+        };
         let Some(file) = self.acquired.onnx() else {
+            if by_python {
+                return self.made_by_python(exact);
+            }
             let described =
                 [("--head", options.head.is_some()), ("--normalize", options.normalize.is_some())];
             if let Some((option, _)) = described.iter().find(|(_, given)| *given) {
@@ -156,13 +190,40 @@ impl<'a> Maker<'a> {
             ("--prompt", !options.prompt.is_empty()),
             ("--task", options.task.is_some()),
             ("--deformable", options.deformable.is_some()),
+            ("--exporter", by_python),
         ];
         if let Some((option, _)) = built.iter().find(|(_, given)| *given) {
             return Err(Error::Options(format!(
                 "`{option}` is for checkpoints; this source is an ONNX file"
             )));
         }
-        import_onnx(self.acquired, file, options, exact)
+        let folder = file.rsplit_once('/').map(|(folder, _)| format!("{folder}/")).unwrap_or_default();
+        let beside = |location: &str| {
+            let place = self.acquired.place(&format!("{folder}{location}"));
+            map_file(place.map_err(|error| error.to_string())?).map_err(|error| crate::error::chain(&error))
+        };
+        self.import_onnx(file, map_file(self.acquired.place(file)?)?, &beside, exact)
+    }
+
+    /// The graph that Python makes, once, of the folder that the checkpoint lies in.
+    fn made_by_python(&self, exact: bool) -> Result<Made, Error> {
+        let Tools { python, out, work, tell } = &self.tools;
+        let setup =
+            python.ok_or_else(|| Error::Options("`--exporter python` is not for this command".into()))?;
+        if self.by_python.get().is_none() {
+            let at = |source| Error::Io { path: work.clone(), source };
+            crate::store::create_dir(work)?;
+            let folder = tempfile::Builder::new().prefix(".python-").tempdir_in(work).map_err(at)?;
+            let source = self.acquired.folder()?;
+            let path = export_with_python(source, self.options, setup, folder.path(), out, tell)?;
+            let _ = self.by_python.set((folder, path));
+        }
+        let Some((_, path)) = self.by_python.get() else {
+            return Err(Error::Options("the graph of `--exporter python` is gone".into()));
+        };
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let beside = |name: &str| map_file(&folder.join(name)).map_err(|error| crate::error::chain(&error));
+        self.import_onnx("model.onnx", map_file(path)?, &beside, exact)
     }
 
     fn export_checkpoint(&self, size: Option<(u32, u32)>, exact: bool) -> Result<Made, Error> {
@@ -187,8 +248,43 @@ impl<'a> Maker<'a> {
         })
     }
 
-    /// Runs what was made once; `file` holds it.
-    pub(crate) fn try_out(&self, made: &Made, file: &Path) -> Result<(), Error> {
+    /// A graph that someone else exported: external data folded in, described, otherwise left as it is.
+    fn import_onnx(
+        &self,
+        file: &str,
+        bytes: Bytes,
+        beside: &dyn Fn(&str) -> Result<Bytes, String>,
+        exact: bool,
+    ) -> Result<Made, Error> {
+        let options = self.options;
+        let mut model = graph::onnx::read(bytes, beside)?;
+        model.check()?;
+        options.require_open(&model)?;
+        let files = MappedFiles::new(self.acquired.places());
+        let detector = models::import_onnx(&model, &files, &options.for_onnx()?)?;
+        if let Some((width, height)) = options.size
+            && (detector.input.width, detector.input.height) != (width, height)
+        {
+            let (own_width, own_height) = (detector.input.width, detector.input.height);
+            let reason =
+                format!("`--size {width}x{height}`: the input of `{file}` is {own_width}x{own_height}");
+            return Err(Error::Options(reason));
+        }
+        let mut warnings = Vec::new();
+        if model.producer_name == PRODUCER {
+            warnings.push(format!(
+                "`{file}` was made by this program and is taken as it is; `--variant FILE.safetensors` exports a checkpoint beside it"
+            ));
+        }
+        if !exact {
+            model.metadata.insert(Detector::METADATA_KEY.into(), detector.to_json());
+        }
+        let origin = Origin::Onnx { file: file.to_owned(), producer: model.producer_name.clone() };
+        Ok(Made { model, detector, ignored: Vec::new(), warnings, origin })
+    }
+
+    /// Runs what was made once; `file` holds it. Gives a doubt where it cannot be run here.
+    pub(crate) fn try_out(&self, made: &Made, file: &Path) -> Result<Option<String>, Error> {
         let twin = match (&made.origin, twin_size(&made.detector)) {
             // A network whose positions are of one size has no twin.
             (Origin::Checkpoint, Some((width, height))) => {
@@ -196,38 +292,16 @@ impl<'a> Maker<'a> {
             }
             _ => None,
         };
-        trial(file, &made.model, &made.detector, twin.map(|twin| (twin.model, twin.detector)))
+        let twin = twin.map(|twin| (twin.model, twin.detector));
+        match trial(file, &self.tools.work, &made.model, &made.detector, twin) {
+            Ok(()) => Ok(None),
+            // Someone else's graph may have operators that only its own runtime has.
+            Err(Error::Runtime(error)) if error.is_backend_limit() && made.origin != Origin::Checkpoint => {
+                Ok(Some(format!("the graph was not tried out: {}", crate::chain(&*error))))
+            }
+            Err(error) => Err(error),
+        }
     }
-}
-
-/// A graph that someone else exported: external data folded in, described, otherwise left as it is.
-fn import_onnx(acquired: &Acquired, file: &str, options: &ExportOptions, exact: bool) -> Result<Made, Error> {
-    let folder = file.rsplit_once('/').map(|(folder, _)| format!("{folder}/")).unwrap_or_default();
-    let mut model = graph::onnx::read(map_file(acquired.place(file)?)?, &|location| {
-        let place = acquired.place(&format!("{folder}{location}")).map_err(|error| error.to_string())?;
-        map_file(place).map_err(|error| crate::error::chain(&error))
-    })?;
-    model.check()?;
-    options.require_open(&model)?;
-    let detector = models::import_onnx(&model, &MappedFiles::new(acquired.places()), &options.for_onnx()?)?;
-    if let Some((width, height)) = options.size
-        && (detector.input.width, detector.input.height) != (width, height)
-    {
-        let (own_width, own_height) = (detector.input.width, detector.input.height);
-        let reason = format!("`--size {width}x{height}`: the input of `{file}` is {own_width}x{own_height}");
-        return Err(Error::Options(reason));
-    }
-    let mut warnings = Vec::new();
-    if model.producer_name == PRODUCER {
-        warnings.push(format!(
-            "`{file}` was made by this program and is taken as it is; `--variant FILE.safetensors` exports a checkpoint beside it"
-        ));
-    }
-    if !exact {
-        model.metadata.insert(Detector::METADATA_KEY.into(), detector.to_json());
-    }
-    let origin = Origin::Onnx { file: file.to_owned(), producer: model.producer_name.clone() };
-    Ok(Made { model, detector, ignored: Vec::new(), warnings, origin })
 }
 
 /// The number format of most of the weights, read from them and not from a name.

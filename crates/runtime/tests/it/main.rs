@@ -6,5 +6,7 @@ mod conformance;
 mod embedded;
 #[cfg(test)]
 mod foreign;
+#[cfg(all(test, unix))]
+mod python_exporter;
 #[cfg(test)]
 mod written;

@@ -140,12 +140,11 @@ fn decode(b: &mut Builder, w: &Weights, config: &DetrConfig, scene: &Scene, memo
         };
         let mut x = b.weight(&w.full("start"), zeros(count, width));
         for index in 0..config.decoder.layers {
-            let sine = match index {
-                0 => sine.clone(),
-                _ => {
-                    let change = mlp(b, w, "query_scale", &x, &[width, width]);
-                    b.mul(&sine, &change)
-                }
+            let sine = if index == 0 {
+                sine.clone()
+            } else {
+                let change = mlp(b, w, "query_scale", &x, &[width, width]);
+                b.mul(&sine, &change)
             };
             x = w.scope(b, &format!("layers.{index}"), |b, w| {
                 if index == 0 && !w.exact() {

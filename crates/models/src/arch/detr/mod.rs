@@ -1,4 +1,4 @@
-//! DETR: a ResNet, a transformer over its last map, learned queries, one class or none for each of them.
+//! DETR: a `ResNet`, a transformer over its last map, learned queries, one class or none for each of them.
 //!
 //! Paper: <https://arxiv.org/abs/2005.12872>. Reference: `DetrForObjectDetection` in transformers. The graph differs from
 //! the reference in what changes no number: what the decoder does before its first look at the image is a constant.

@@ -1,4 +1,4 @@
-//! The backbones of OmDet-Turbo: a Swin or a ResNet, of timm or of transformers.
+//! The backbones of OmDet-Turbo: a Swin or a `ResNet`, of timm or of transformers.
 //!
 //! timm's Swin gives its maps channels last, as the normalizations behind it want them; all others give them channels
 //! first, and work without those normalizations only.

@@ -1,4 +1,4 @@
-//! `config.json` of OWL-ViT and OWLv2, with the defaults of transformers.
+//! `config.json` of OWL-ViT and `OWLv2`, with the defaults of transformers.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::Error;
 use crate::config::{CONFIG, Config, Limits};
-use crate::layers::{Activation, ResNet, ResNetKind, Sampling};
+use crate::layers::{Activation, Backbone, ResNet, ResNetKind, Sampling};
 
 /// Which of the two deformable attentions is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,24 +289,23 @@ impl Raw {
     }
 }
 
-/// The backbone: `backbone_config`, or the default that the library fills in when nothing else is named.
-pub(super) fn backbone(object: &Map<String, Value>) -> Result<ResNet, Error> {
-    match object.get("backbone_config") {
-        None | Some(Value::Null) => match object.get("backbone") {
-            None | Some(Value::Null) => ResNet::from_config(ResNetKind::D, None),
-            Some(name) => Err(refuse(
-                "backbone",
-                name.to_string(),
-                "null: only `rt_detr_resnet` backbones are exported",
-            )),
-        },
-        Some(Value::Object(raw)) => match raw.get("model_type").and_then(Value::as_str) {
-            Some("rt_detr_resnet") | None => ResNet::from_config(ResNetKind::D, Some(raw)),
-            Some(other) => {
-                Err(refuse("backbone_config.model_type", format!("`{other}`"), "`rt_detr_resnet`"))
+/// The backbone: `backbone_config`, a name of timm, or the default that the library fills in when nothing is named.
+pub(super) fn backbone(object: &Map<String, Value>) -> Result<Backbone, Error> {
+    match (object.get("backbone_config"), object.get("backbone")) {
+        (Some(Value::Object(raw)), _) => match raw.get("model_type").and_then(Value::as_str) {
+            Some("rt_detr_resnet") | None => {
+                ResNet::from_config(ResNetKind::D, Some(raw)).map(Backbone::Native)
             }
+            Some(_) => Backbone::from_backbone_config(raw),
         },
-        Some(other) => Err(refuse("backbone_config", other.to_string(), "an object")),
+        (None | Some(Value::Null), None | Some(Value::Null)) => {
+            ResNet::from_config(ResNetKind::D, None).map(Backbone::Native)
+        }
+        (None | Some(Value::Null), Some(Value::String(name))) => Backbone::of_timm(object, name, &[-1]),
+        (None | Some(Value::Null), Some(other)) => {
+            Err(refuse("backbone", other.to_string(), "null, or a name"))
+        }
+        (Some(other), _) => Err(refuse("backbone_config", other.to_string(), "an object")),
     }
 }
 

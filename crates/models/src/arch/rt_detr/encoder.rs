@@ -20,7 +20,7 @@ const BLOCKS: usize = 3;
 pub(in crate::arch) const PROJECTIONS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "o_proj"];
 
 /// The fused pyramid `[batch, encoder_hidden_dim, height, width]`, the finest level first.
-pub(super) fn build(
+pub(in crate::arch) fn build(
     b: &mut Builder,
     w: &Weights,
     config: &RtDetrConfig,

@@ -14,13 +14,16 @@ use graph::{Builder, DataType, Dim};
 
 use super::{Architecture, Source};
 use crate::config::{Config, Limits};
+use crate::layers::Backbone;
 use crate::weights::{Rename, Weights};
 use crate::{Checkpoint, Error};
 
 use config::{Generation, RtDetrConfig};
+use decoder::Decoder;
 
 /// From the names of all generations of the library to those of its fifth.
 pub(super) static RENAMES: &[Rename] = &[
+    Backbone::RENAMES[1],
     Rename { from: "class_embed", to: "model.decoder.class_embed", anchored: true },
     Rename { from: "bbox_embed", to: "model.decoder.bbox_embed", anchored: true },
     Rename { from: "out_proj", to: "o_proj", anchored: false },
@@ -110,20 +113,25 @@ pub(super) fn build(
     Limits::of("").within("id2label", classes, 1, LARGEST_HEAD)?;
 
     let (logits, boxes) = w.scope(b, "model", |b, w| -> Result<_, Error> {
-        let maps = w.scope(b, "backbone.model", |b, w| backbone.build(b, w, &pixels));
+        let maps = backbone.build(b, w, &pixels);
         let pyramid = encoder::build(b, w, &config, &maps)?;
         let (image, form) = ((height, width), source.options.deformable);
-        decoder::build(b, w, &config, generation, &pyramid, classes, image, form)
+        let decoder = Decoder::new(b, w, &config, generation, &pyramid, image, form)?;
+        decoder::build(b, w, &decoder, classes)
     })?;
     b.output("logits", &logits);
     b.output("pred_boxes", &boxes);
 
-    // Only training needs the denoising queries and the class scores of all layers but the last.
+    ignore_training(w, &config);
+    Ok(())
+}
+
+/// Names the tensors that only training needs: the denoising queries and the class scores of all layers but the last.
+pub(super) fn ignore_training(w: &Weights, config: &RtDetrConfig) {
     let last = format!("model.decoder.class_embed.{}.", config.decoder_layers - 1);
     w.ignore(|name| {
         name.ends_with(".num_batches_tracked")
             || name == "model.denoising_class_embed.weight"
             || (name.starts_with("model.decoder.class_embed.") && !name.starts_with(&last))
     });
-    Ok(())
 }

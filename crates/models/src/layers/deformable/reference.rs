@@ -45,9 +45,21 @@ impl Reference {
         spec: &Deformable,
     ) -> Self {
         let parts = b.split(boxes, &[2, 2], -1);
-        let [centre, size] = [0, 1].map(|at| {
-            let part = b.unsqueeze(parts.get(at).unwrap_or(boxes), &[2, 3]);
-            on_canvas(b, part, ratios)
+        let [centre, size] = [0, 1].map(|at| parts.get(at).unwrap_or(boxes));
+        Self::around(b, w, [centre, size], ratios, spec)
+    }
+
+    /// As [`Reference::boxes`], from centres and sizes `[batch, queries, 2]`.
+    pub(crate) fn around(
+        b: &mut Builder,
+        w: &Weights,
+        parts: [&Value; 2],
+        ratios: Option<&LevelRatios>,
+        spec: &Deformable,
+    ) -> Self {
+        let [centre, size] = parts.map(|part| {
+            let part = b.unsqueeze(part, &[2, 3]);
+            on_canvas(b, &part, ratios)
         });
         Self { centre: prepared(b, w, centre, spec), size: Some(size) }
     }
@@ -61,7 +73,7 @@ impl Reference {
         spec: &Deformable,
     ) -> Self {
         let centre = b.unsqueeze(points, &[2, 3]);
-        let centre = on_canvas(b, centre, ratios);
+        let centre = on_canvas(b, &centre, ratios);
         Self { centre: prepared(b, w, centre, spec), size: None }
     }
 
@@ -101,8 +113,8 @@ impl Reference {
 }
 
 /// From the part that is image to the canvas of every level.
-fn on_canvas(b: &mut Builder, x: Value, ratios: Option<&LevelRatios>) -> Value {
-    ratios.map_or(x.clone(), |ratios| b.mul(&x, &ratios.points))
+fn on_canvas(b: &mut Builder, x: &Value, ratios: Option<&LevelRatios>) -> Value {
+    ratios.map_or(x.clone(), |ratios| b.mul(x, &ratios.points))
 }
 
 fn prepared(b: &mut Builder, w: &Weights, centre: Value, spec: &Deformable) -> Value {
