@@ -11,7 +11,8 @@ pub mod mutate;
 pub use detect_files::{annotations, detector, image, labels, source};
 pub use graph_files::{calibration_cache, onnx_read, plan};
 pub use models_files::{
-    config, nvinfer_config, pickle, preprocessor_config, safetensors, safetensors_index, ultralytics_metadata,
+    config, nvinfer_config, pickle, pickled_network, preprocessor_config, safetensors, safetensors_index,
+    ultralytics_metadata,
 };
 
 /// A reader of foreign bytes.
@@ -28,6 +29,7 @@ pub static TARGETS: &[(&str, Target)] = &[
     ("nvinfer_config", nvinfer_config),
     ("onnx_read", onnx_read),
     ("pickle", pickle),
+    ("pickled_network", pickled_network),
     ("plan", plan),
     ("preprocessor_config", preprocessor_config),
     ("safetensors", safetensors),

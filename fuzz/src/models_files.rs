@@ -19,6 +19,11 @@ pub fn pickle(data: &[u8]) {
     let _ = models::Checkpoint::read(&shard);
 }
 
+/// A network that Ultralytics saved.
+pub fn pickled_network(data: &[u8]) {
+    let _ = export(&one("model.pt", data), &ExportOptions::default());
+}
+
 /// The index of a sharded checkpoint; there is one shard.
 pub fn safetensors_index(data: &[u8]) {
     let files = one("model.safetensors.index.json", data)

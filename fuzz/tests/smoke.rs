@@ -107,6 +107,13 @@ fn pickle() {
 }
 
 #[test]
+fn pickled_networks() {
+    let names = ["ultralytics-v3-tiny", "ultralytics-v26", "ultralytics-rtdetr-resnet"];
+    let seeds = names.map(|name| fixture(&format!("crates/models/tests/fixtures/{name}/model.pt")));
+    timed(fuzz::pickled_network, &seeds, 2_000);
+}
+
+#[test]
 fn configurations() {
     let folder = "crates/models/tests/fixtures/rt_detr";
     timed(fuzz::config, &[fixture(&format!("{folder}/config.json"))], 4_000);

@@ -95,7 +95,10 @@ pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Er
         let pickled = arch::ultralytics::export(files, options)?;
         return pickled.ok_or_else(|| without_config(files));
     };
-    let architecture = arch::find(&config)?;
+    let architecture = match arch::find(&config) {
+        Err(unknown @ Error::UnknownArchitecture { .. }) => return pickled(files, options, unknown),
+        found => found?,
+    };
     let source = Source { config: &config, files, options };
     let left_out = architecture.left_out();
     let mut warnings: Vec<String> =
@@ -113,6 +116,15 @@ pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Er
     let mut builder = Builder::new(architecture.model_type(), options.opset);
     architecture.build(source, &detector, &weights, &mut builder)?;
     finish(builder, &weights, detector, warnings, BTreeMap::new())
+}
+
+/// A configuration that names no family may lie beside a file that needs none.
+fn pickled(files: &dyn Files, options: &ExportOptions, unknown: Error) -> Result<Exported, Error> {
+    match arch::ultralytics::export(files, options) {
+        Ok(Some(exported)) => Ok(exported),
+        Ok(None) | Err(Error::ForeignCode { .. } | Error::Damaged { .. }) => Err(unknown),
+        Err(error) => Err(error),
+    }
 }
 
 /// What was built, with the description of its detector and more `metadata`.

@@ -13,3 +13,4 @@ mod pickled;
 mod prompts;
 mod sources;
 mod transformers;
+mod ultralytics;

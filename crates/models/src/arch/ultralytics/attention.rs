@@ -83,7 +83,7 @@ fn attended(
 ) -> Result<Value, Error> {
     let (height, width) = (x.size(2), x.size(3));
     let cells = height * width;
-    if cells == 0 || cells % area != 0 {
+    if cells == 0 || !cells.is_multiple_of(area) {
         return Err(layer.unusable("area", &format!("a divisor of {cells}, the cells of this input size")));
     }
     let count = heads.count.checked_mul(heads.width());

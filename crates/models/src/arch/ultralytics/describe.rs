@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use detect::{ChannelOrder, Detector, ElementType, Filter, ImageInput, Labels, Resize};
 
 use super::INPUT;
-use super::module::{Fact, Layer};
+use super::module::Layer;
 use super::network::Head;
 use crate::checkpoint::Node;
 use crate::config::{bad_labels, find_labels};
@@ -127,11 +127,7 @@ pub(super) fn input(
 
 /// The coarsest stride of the network; 32 where the file does not say a usable one.
 fn stride(root: &Layer<'_>) -> u32 {
-    let strides = match root.fact("stride") {
-        Some(Fact::List(items)) => items.iter().filter_map(Fact::float).fold(0.0, f64::max),
-        Some(one) => one.float().unwrap_or_default(),
-        None => 0.0,
-    };
+    let strides = root.elements("stride").unwrap_or_default().into_iter().fold(0.0, f32::max);
     if strides.fract() == 0.0 && (1.0..=1024.0).contains(&strides) { strides as u32 } else { 32 }
 }
 

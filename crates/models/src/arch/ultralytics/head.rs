@@ -8,7 +8,7 @@ use graph::builder::Conv;
 use graph::{Builder, DataType, Tensor, Value};
 
 use super::conv::{Folded, convolve};
-use super::module::{Fact, Layer};
+use super::module::Layer;
 use super::torch_nn::kernel;
 use crate::Error;
 use crate::layers::{deferred_floats, floats, widened};
@@ -115,12 +115,7 @@ impl<'a> Detect<'a> {
 
     /// The stride of each level: what the file says, else what the sizes say.
     fn strides(&self, maps: &[Value], height: usize) -> Result<Vec<f32>, Error> {
-        let stated: Vec<f32> = match self.layer.fact("stride") {
-            Some(Fact::List(items)) => {
-                items.iter().filter_map(Fact::float).map(|stride| stride as f32).collect()
-            }
-            _ => Vec::new(),
-        };
+        let stated = self.layer.elements("stride").unwrap_or_default();
         let count = self.layer.child(self.branches[0])?.names().count();
         if count != maps.len() || maps.is_empty() {
             return Err(self.layer.damaged(&format!("has {count} branches for {} maps", maps.len())));

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use graph::{Builder, Value};
+use graph::{Builder, Tensor, Value};
 
 use super::registry;
 use crate::Error;
@@ -25,7 +25,7 @@ pub(super) struct Module {
     pub(super) children: Vec<(String, Module)>,
 }
 
-/// A plain attribute; a small tensor is a list of its elements.
+/// A plain attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Fact {
     None,
@@ -34,6 +34,7 @@ pub(super) enum Fact {
     Float(f64),
     Text(String),
     List(Vec<Fact>),
+    Tensor(Tensor),
 }
 
 impl Fact {
@@ -166,6 +167,14 @@ impl<'a> Layer<'a> {
 
     pub(super) fn float_or(&self, key: &str, default: f64) -> f64 {
         self.fact(key).and_then(Fact::float).filter(|number| number.is_finite()).unwrap_or(default)
+    }
+
+    /// The elements of a tensor that is neither a parameter nor a buffer.
+    pub(super) fn elements(&self, key: &str) -> Option<Vec<f32>> {
+        match self.fact(key)? {
+            Fact::Tensor(tensor) => tensor.to_f32().ok(),
+            _ => None,
+        }
     }
 
     /// Refuses the value that an attribute has.

@@ -10,7 +10,7 @@ const DEEPEST: usize = 32;
 const MOST: usize = 500_000;
 /// Most modules in one.
 const WIDEST: usize = 512;
-/// Most items of a list, and elements of a tensor, that are kept.
+/// Most items of a list, and letters of a text, that are kept.
 const LONGEST: usize = 1024;
 
 /// Attributes of a module that hold its parts and the machinery of PyTorch.
@@ -22,7 +22,9 @@ const SKIPPED: &[&str] = &["_parameters", "_buffers", "_modules"];
 /// [`Error::Damaged`] when it is nested deeper, or is larger, than a network is.
 pub(super) fn module(file: &str, node: Node<'_>) -> Result<Module, Error> {
     let mut left = MOST;
-    read(node, 0, &mut left).ok_or_else(|| Error::damaged(file, "its network is larger than a detector is"))
+    read(node, 0, &mut left).map_err(|TooLarge| {
+        Error::damaged(file, "its network is larger, or nested deeper, than a detector is")
+    })
 }
 
 /// Whether the object is a module.
@@ -30,79 +32,65 @@ pub(super) fn is_module(node: Node<'_>) -> bool {
     node.class().is_some() && node.state().is_some() && node.get("_modules").is_some()
 }
 
-fn read(node: Node<'_>, depth: usize, left: &mut usize) -> Option<Module> {
-    if depth > DEEPEST {
-        return None;
+/// More than a network has.
+struct TooLarge;
+
+fn read(node: Node<'_>, depth: usize, left: &mut usize) -> Result<Module, TooLarge> {
+    let children = node.get("_modules");
+    if depth > DEEPEST || children.map_or(0, |children| children.entries().len()) > WIDEST {
+        return Err(TooLarge);
     }
     spend(left, 1)?;
-    let mut module = Module { class: node.class()?.to_owned(), ..Module::default() };
-    let state = node.state()?;
-    for (key, value) in state.entries() {
+    let mut module = Module { class: node.class().unwrap_or_default().to_owned(), ..Module::default() };
+    for (key, value) in node.state().into_iter().flat_map(Node::entries) {
         spend(left, 1)?;
         let Some(key) = key.as_text().filter(|key| !SKIPPED.contains(key)) else { continue };
         if let Some(fact) = fact(value, 0, left)? {
             module.facts.insert(key.to_owned(), fact);
         }
     }
-    let children = node.get("_modules")?.entries();
-    if children.len() > WIDEST {
-        return None;
-    }
-    for (key, value) in children {
+    for (key, value) in children.into_iter().flat_map(Node::entries) {
         spend(left, 1)?;
         let Some(name) = key.as_text().filter(|_| is_module(value)) else { continue };
         module.children.retain(|(own, _)| own != name);
         module.children.push((name.to_owned(), read(value, depth + 1, left)?));
     }
-    Some(module)
+    Ok(module)
 }
 
-/// A plain attribute; `Some(None)` for one that is of no use.
-#[expect(clippy::option_option, reason = "the outer one ends everything: the limit is spent")]
-fn fact(node: Node<'_>, depth: usize, left: &mut usize) -> Option<Option<Fact>> {
+/// A plain attribute, where it is of use.
+fn fact(node: Node<'_>, depth: usize, left: &mut usize) -> Result<Option<Fact>, TooLarge> {
     spend(left, 1)?;
-    if node.is_none() {
-        return Some(Some(Fact::None));
-    }
-    if let Some(flag) = node.as_bool() {
-        return Some(Some(Fact::Flag(flag)));
-    }
-    if let Some(text) = node.as_text() {
-        return Some(Some(Fact::Text(text.chars().take(LONGEST).collect())));
-    }
-    if let Some(view) = node.view() {
-        let elements = view.shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
-        let small = elements.is_some_and(|elements| (1..=LONGEST).contains(&elements));
-        let tensor = if small { node.tensor().ok().flatten() } else { None };
-        let values = tensor.and_then(|tensor| tensor.to_f32().ok());
-        spend(left, values.as_ref().map_or(0, Vec::len))?;
-        return Some(values.map(|values| {
-            Fact::List(values.into_iter().map(|value| Fact::Float(f64::from(value))).collect())
-        }));
-    }
     // An integer before a float: whole numbers stay integers.
-    if let (Some(number), true) = (node.as_int(), node.as_float().is_some_and(|number| number.fract() == 0.0))
-    {
-        return Some(Some(Fact::Int(number)));
+    let whole = node.as_int().filter(|_| node.as_float().is_some_and(|number| number.fract() == 0.0));
+    if node.is_none() {
+        return Ok(Some(Fact::None));
     }
-    if let Some(number) = node.as_float() {
-        return Some(Some(Fact::Float(number)));
+    if node.view().is_some() {
+        return Ok(node.tensor().ok().flatten().map(Fact::Tensor));
+    }
+    let plain = (node.as_bool().map(Fact::Flag))
+        .or_else(|| node.as_text().map(|text| Fact::Text(text.chars().take(LONGEST).collect())))
+        .or_else(|| whole.map(Fact::Int))
+        .or_else(|| node.as_float().map(Fact::Float));
+    if plain.is_some() {
+        return Ok(plain);
     }
     let items = node.items();
     if items.len() == 0 || items.len() > LONGEST || depth > 2 {
-        return Some(None);
+        return Ok(None);
     }
     let mut list = Vec::with_capacity(items.len());
     for item in items {
         match fact(item, depth + 1, left)? {
             Some(fact) => list.push(fact),
-            None => return Some(None),
+            None => return Ok(None),
         }
     }
-    Some(Some(Fact::List(list)))
+    Ok(Some(Fact::List(list)))
 }
 
-fn spend(left: &mut usize, cost: usize) -> Option<()> {
-    *left = left.checked_sub(cost)?;
-    Some(())
+fn spend(left: &mut usize, cost: usize) -> Result<(), TooLarge> {
+    *left = left.checked_sub(cost).ok_or(TooLarge)?;
+    Ok(())
 }

@@ -6,9 +6,9 @@
 use graph::{Builder, Value};
 
 use super::head::{LARGEST_COUNT, pick};
-use super::module::Layer;
+use super::module::{Fact, Layer};
 use super::transformer::{Packed, QUERIES, VALUES, dense, normalized, tokens};
-use crate::arch::rt_detr::anchors::anchors;
+use crate::arch::rt_detr::anchors::{Anchors, anchors};
 use crate::arch::rt_detr::decoder::{LARGEST_LOGIT, MASKED, inverse_sigmoid};
 use crate::layers::{Deformable, Reference, deferred_floats, deformable_attention, floats};
 use crate::{DeformableForm, Error};
@@ -93,12 +93,11 @@ impl<'a> Decoder<'a> {
     ) -> Result<(Value, Value), Error> {
         let (layer, cells) = (&self.layer, memory.size(1));
         let count = self.queries.min(cells);
-        let masked = if layer.w.exact() { f32::MAX } else { MASKED };
-        let valid = anchors(levels, masked).valid;
+        let Anchors { logits, valid } = self.anchors(levels);
         let kept = if valid.iter().all(|valid| *valid) {
             memory.clone()
         } else {
-            let mask = valid.iter().map(|valid| f32::from(u8::from(*valid))).collect();
+            let mask = valid.into_iter().map(|valid| f32::from(u8::from(valid))).collect();
             let mask = b.floats(&[1, cells, 1], mask);
             b.mul(&mask, memory)
         };
@@ -112,8 +111,7 @@ impl<'a> Decoder<'a> {
         let (_, chosen) = b.top_k(&best, count, 1);
         let rows = b.gather_rows(&candidates, &chosen);
         let offsets = mlp(b, layer, "enc_bbox_head", &rows)?;
-        let own = levels.to_vec();
-        let table = deferred_floats(&[cells, 4], move || anchors(&own, masked).logits);
+        let table = deferred_floats(&[cells, 4], move || logits.clone());
         let table = b.weight(&layer.w.full("anchors"), table);
         let nearby = b.gather(&table, &chosen, 0);
         let logits = b.add(&offsets, &nearby);
@@ -125,6 +123,29 @@ impl<'a> Decoder<'a> {
         let learned = deferred_floats(&[1, count, width], move || floats(&learned)[..count * width].to_vec());
         let learned = b.weight(&layer.w.full("tgt_embed.weight"), learned);
         Ok((b.expand_batch(&learned, memory), logits))
+    }
+
+    /// The anchors of these levels. A network that was run before it was saved keeps those of its last image, in the
+    /// precision of the file, and the library goes on with them.
+    fn anchors(&self, levels: &[(usize, usize)]) -> Anchors {
+        let masked = if self.layer.w.exact() { f32::MAX } else { MASKED };
+        let of = anchors(levels, masked);
+        let size = |side: usize| Fact::Int(i64::try_from(side).unwrap_or(-1));
+        let shapes = levels.iter().map(|(height, width)| Fact::List(vec![size(*height), size(*width)]));
+        if self.layer.fact("shapes") != Some(&Fact::List(shapes.collect())) {
+            return of;
+        }
+        match self.layer.elements("anchors") {
+            Some(stored) if stored.len() == of.logits.len() => {
+                let finite = |cell: &[f32]| cell.iter().all(|logit| logit.is_finite());
+                let valid: Vec<bool> = stored.chunks_exact(4).map(finite).collect();
+                let cells = stored.chunks_exact(4).zip(&valid);
+                let logits =
+                    cells.flat_map(|(cell, valid)| if *valid { cell.to_vec() } else { vec![masked; 4] });
+                Anchors { logits: logits.collect(), valid }
+            }
+            _ => of,
+        }
     }
 
     fn decode(
