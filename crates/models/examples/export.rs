@@ -1,7 +1,7 @@
 //! Exports a folder's checkpoint to an ONNX file and prints how long it took and how much memory it needed.
 //!
-//!     cargo run --release -p models --example export -- DIR OUT.onnx [--exact] [--fold] [--opset N] [--prompt TEXT]…
-//!         [--task TEXT]
+//!     cargo run --release -p models --example export -- DIR OUT.onnx [--exact] [--fold] [--opset N]
+//!         [--size WIDTHxHEIGHT] [--prompt TEXT]… [--task TEXT]
 //!
 //! The memory is the peak of the whole process (`VmHWM`), the checkpoint that was read into it included.
 
@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(folder), Some(out)) = (arguments.next(), arguments.next()) else {
         return Err(
-            "export DIR OUT.onnx [--exact] [--fold] [--opset N] [--prompt TEXT]… [--task TEXT]".into()
+            "export DIR OUT.onnx [--exact] [--fold] [--opset N] [--size WIDTHxHEIGHT] [--prompt TEXT]… [--task TEXT]".into()
         );
     };
     let mut options = ExportOptions::default();
@@ -64,6 +64,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "--fold" => fold = true,
             "--exact" => options.exact = true,
             "--opset" => options.opset = arguments.next().unwrap_or_default().parse()?,
+            "--size" => {
+                let size = arguments.next().unwrap_or_default();
+                let (width, height) = size.split_once('x').ok_or("`--size` is WIDTHxHEIGHT")?;
+                options.size = Some((height.parse()?, width.parse()?));
+            }
             "--prompt" => prompt.texts.extend(arguments.next()),
             "--task" => prompt.task = arguments.next(),
             other => return Err(format!("unknown argument `{other}`").into()),
