@@ -81,6 +81,7 @@ fn arithmetic(b: &mut Builder, x: &Value) {
         let y = method(b, x, &other);
         b.output(name, &y);
     }
+    let larger = b.greater(x, &other);
     let outputs = [
         ("leaky_relu", b.leaky_relu(x, 0.1)),
         ("elu", b.elu(x)),
@@ -88,7 +89,7 @@ fn arithmetic(b: &mut Builder, x: &Value) {
         ("clip", b.clip(x, -0.25, 0.5)),
         ("at_least", b.at_least(x, -0.25)),
         ("at_most", b.at_most(x, 0.5)),
-        ("greater", b.greater(x, &other)),
+        ("greater", larger.clone()),
         ("cast", b.cast(x, DataType::I32)),
     ];
     for (name, value) in &outputs {
@@ -96,9 +97,9 @@ fn arithmetic(b: &mut Builder, x: &Value) {
     }
     let zero = b.scalar(0.0);
     let positive = b.greater(x, &zero);
-    let both = b.and(&outputs[5].1, &positive);
+    let both = b.and(&larger, &positive);
     b.output("and", &both);
-    let selected = b.select(&outputs[5].1, x, &other);
+    let selected = b.select(&larger, x, &other);
     b.output("select", &selected);
 }
 
@@ -115,6 +116,7 @@ fn reductions(b: &mut Builder, x: &Value) {
         ("reduce_mean", b.reduce_mean(x, &[-1], false)),
         ("reduce_l2", b.reduce_l2(x, &[-1], false)),
         ("reduce_max", b.reduce_max(x, &[1, 2], true)),
+        ("reduce_min", b.reduce_min(x, &[1], true)),
         ("reduce_sum", b.reduce_sum(x, &[-2], true)),
         ("top_k_values", largest),
         ("top_k_positions", positions.clone()),
@@ -146,6 +148,8 @@ fn layout(b: &mut Builder, image: &Value, x: &Value) {
         ("split_2", parts[2].clone()),
         ("slice", b.slice(x, -1, 2, 7)),
         ("slice_by", b.slice_by(image, 3, 1, 11, 3)),
+        ("pad", b.pad(x, 1, 2, 0)),
+        ("pad_with", b.pad_with(x, -1, 0, 3, f32::NEG_INFINITY)),
         ("unsqueeze", b.unsqueeze(x, &[1, 4])),
         ("squeeze", b.squeeze(&column, -1)),
         ("take", b.take(x, &[5, 0, 0], 1)),

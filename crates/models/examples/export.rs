@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "--opset" => options.opset = arguments.next().unwrap_or_default().parse()?,
             "--size" => {
                 let size = arguments.next().unwrap_or_default();
-                let (width, height) = size.split_once('x').ok_or("`--size` is WIDTHxHEIGHT")?;
+                let (width, height) = size.split_once('x').ok_or("--size WIDTHxHEIGHT")?;
                 options.size = Some((height.parse()?, width.parse()?));
             }
             "--prompt" => prompt.texts.extend(arguments.next()),

@@ -89,6 +89,8 @@ pub struct Exported {
 /// In the order of [`crate::ErrorKind`]: nothing usable in the source, not a detector that we know, no labels, or a
 /// checkpoint that cannot be exported.
 pub fn export(files: &dyn Files, options: &ExportOptions) -> Result<Exported, Error> {
+    let described = arch::described(files)?;
+    let files: &dyn Files = described.as_ref().map_or(files, |described| described);
     let Some(config) = Config::find(files)? else {
         let pickled = arch::ultralytics::export(files, options)?;
         return pickled.ok_or_else(|| without_config(files));

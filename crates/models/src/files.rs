@@ -33,6 +33,38 @@ pub trait Files {
     }
 }
 
+/// Files with some more over them, which hide those of the same name.
+pub(crate) struct Overlay<'a> {
+    below: &'a dyn Files,
+    own: MemoryFiles,
+}
+
+impl<'a> Overlay<'a> {
+    pub(crate) fn new(below: &'a dyn Files) -> Self {
+        Self { below, own: MemoryFiles::new() }
+    }
+
+    pub(crate) fn with(mut self, name: &str, content: String) -> Self {
+        self.own.insert(name, content);
+        self
+    }
+}
+
+impl Files for Overlay<'_> {
+    fn names(&self) -> Vec<String> {
+        let mut names = self.own.names();
+        names.extend(self.below.names().into_iter().filter(|name| !self.own.0.contains_key(name)));
+        names
+    }
+
+    fn read(&self, name: &str) -> Result<Bytes, Error> {
+        match self.own.0.get(name) {
+            Some(content) => Ok(content.clone()),
+            None => self.below.read(name),
+        }
+    }
+}
+
 /// Files that are in memory.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryFiles(BTreeMap<String, Bytes>);

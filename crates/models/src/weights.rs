@@ -161,6 +161,14 @@ impl Weights {
         Some(&self.root.tensors.get(&self.full(name))?.stored.shape)
     }
 
+    /// The name of member `at` of a list of `count` modules; where they are one module, stored under the name of any of
+    /// them, that one's. `tensor` is one that each has.
+    pub(crate) fn member(&self, list: &str, at: usize, count: usize, tensor: &str) -> String {
+        let stored = |at: &usize| self.child(&format!("{list}.{at}")).shape(tensor).is_some();
+        let found = [at].into_iter().chain(0..count).find(stored);
+        format!("{list}.{}", found.unwrap_or(at))
+    }
+
     /// The tensor of this name, which must have this shape, as stored: `float32`, `float16` or `bfloat16`.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Tensor {
         let full = self.full(name);

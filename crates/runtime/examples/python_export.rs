@@ -9,6 +9,7 @@ use runtime::Error;
 use runtime::tools::python_exporter::{Request, Setup, Task, export};
 
 #[expect(clippy::print_stdout, reason = "what happens is the point of the example")]
+#[expect(clippy::disallowed_methods, reason = "an example stands for the program that reads the environment")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let (Some(cache), Some(model), Some(out)) = (arguments.next(), arguments.next(), arguments.next()) else {

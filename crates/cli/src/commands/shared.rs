@@ -31,7 +31,7 @@ pub(crate) struct ExportArgs {
     /// Task text of a model that takes one (OmDet-Turbo) [default: "Detect" and the prompts]
     #[arg(long, value_name = "TEXT", help_heading = "Export")]
     pub(crate) task: Option<String>,
-    /// How deformable attention reads its points: `gather` for runtimes without `GridSample` [default: grid_sample]
+    /// How deformable attention reads its points: `gather` for runtimes without `GridSample` [default: `grid_sample`]
     #[arg(long, value_name = "FORM", help_heading = "Export", value_parser = ["grid_sample", "gather"])]
     pub(crate) deformable: Option<String>,
     /// Who makes the graph of a checkpoint: `python` for a family that has no exporter here (optimum and PyTorch in an

@@ -73,6 +73,8 @@ pub struct Builder {
     scope: Vec<String>,
     taken: HashMap<String, usize>,
     constants: HashMap<(DataType, Vec<usize>, Bytes), Value>,
+    /// The outputs of the nodes so far, by operator, inputs and attributes.
+    computed: HashMap<String, Vec<Value>>,
     outputs: Vec<(String, Value)>,
     failure: Option<Error>,
 }
@@ -91,6 +93,7 @@ impl Builder {
             scope: Vec::new(),
             taken: HashMap::new(),
             constants: HashMap::new(),
+            computed: HashMap::new(),
             outputs: Vec::new(),
             failure,
         }
@@ -203,11 +206,11 @@ impl Builder {
     }
 
     /// Adds a node with one output of the first input's type and shape.
-    fn node<const N: usize>(
+    fn node<'a>(
         &mut self,
         op: &str,
         inputs: &[&Value],
-        attributes: [(&str, Attribute); N],
+        attributes: impl IntoIterator<Item = (&'a str, Attribute)>,
     ) -> Value {
         let (dtype, shape) =
             inputs.first().map_or((DataType::F32, Vec::new()), |value| (value.dtype, value.shape.clone()));
@@ -215,11 +218,11 @@ impl Builder {
     }
 
     /// Adds a node with one output of this type and shape.
-    fn node_of<const N: usize>(
+    fn node_of<'a>(
         &mut self,
         op: &str,
         inputs: &[&Value],
-        attributes: [(&str, Attribute); N],
+        attributes: impl IntoIterator<Item = (&'a str, Attribute)>,
         dtype: DataType,
         shape: Vec<Dim>,
     ) -> Value {
@@ -227,14 +230,21 @@ impl Builder {
         outputs.remove(0)
     }
 
-    /// Adds a node with outputs of these types and shapes.
-    fn nodes_of<const N: usize>(
+    /// Adds a node with outputs of these types and shapes; a node that computes the same is there once.
+    fn nodes_of<'a>(
         &mut self,
         op: &str,
         inputs: &[&Value],
-        attributes: [(&str, Attribute); N],
+        attributes: impl IntoIterator<Item = (&'a str, Attribute)>,
         outputs: Vec<(DataType, Vec<Dim>)>,
     ) -> Vec<Value> {
+        let attributes: BTreeMap<String, Attribute> =
+            attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let names: Vec<&str> = inputs.iter().map(|value| value.name.as_str()).collect();
+        let key = format!("{op} {names:?} {attributes:?}");
+        if let Some(values) = self.computed.get(&key) {
+            return values.clone();
+        }
         let mut path = self.scope.join("/");
         if !path.is_empty() {
             path.insert(0, '/');
@@ -259,9 +269,10 @@ impl Builder {
             op_type: op.to_owned(),
             inputs: inputs.iter().map(|value| value.name.clone()).collect(),
             outputs: values.iter().map(|value| value.name.clone()).collect(),
-            attributes: attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            attributes,
             ..Node::default()
         });
+        self.computed.insert(key, values.clone());
         values
     }
 

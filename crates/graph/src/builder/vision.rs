@@ -200,20 +200,19 @@ impl Builder {
         op: &str,
         x: &Value,
         pool: Pool,
-        attributes: [(&str, Attribute); N],
+        own: [(&str, Attribute); N],
     ) -> Value {
         let sides = [2, 3].map(|axis: usize| pooled(x.shape.get(axis)?.fixed()?, pool));
         let ([Some((height, below)), Some((width, right))], 4) = (sides, x.rank()) else {
             return self.mismatch(op, &[x]);
         };
         let shape = vec![x.shape[0].clone(), x.shape[1].clone(), Dim::Fixed(height), Dim::Fixed(width)];
-        let value = self.node_of(op, &[x], attributes, x.dtype, shape);
-        if let Some(node) = self.graph.nodes.last_mut() {
-            node.attributes.insert("kernel_shape".into(), integers(&[pool.kernel; 2]));
-            node.attributes.insert("pads".into(), integers(&[pool.padding, pool.padding, below, right]));
-            node.attributes.insert("strides".into(), integers(&[pool.stride; 2]));
-        }
-        value
+        let attributes = [
+            ("kernel_shape", integers(&[pool.kernel; 2])),
+            ("pads", integers(&[pool.padding, pool.padding, below, right])),
+            ("strides", integers(&[pool.stride; 2])),
+        ];
+        self.node_of(op, &[x], attributes.into_iter().chain(own), x.dtype, shape)
     }
 }
 

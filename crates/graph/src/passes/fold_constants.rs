@@ -16,8 +16,9 @@ const LARGEST_REPETITION: usize = 1 << 20;
 /// Operators that give another result each time.
 const RANDOM: &[&str] =
     &["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"];
-/// Operators that only make their input larger.
-const REPEATING: &[&str] = &["ConstantOfShape", "Expand", "Tile", "Resize", "Upsample", "OneHot", "Range"];
+/// Operators that may only repeat their input.
+const REPEATING: &[&str] =
+    &["ConstantOfShape", "Expand", "Gather", "Tile", "Resize", "Upsample", "OneHot", "Range"];
 /// Precision is written into a graph by these: they stay.
 const QUANTIZING: &[&str] = &["QuantizeLinear", "DequantizeLinear"];
 

@@ -88,6 +88,23 @@ fn equal_constants_are_stored_once_and_names_never_collide() {
 }
 
 #[test]
+fn what_computes_the_same_is_there_once() {
+    let pool = |kernel| Pool { kernel, stride: 1, padding: 0, ceil: false };
+    let model = finished(|b| {
+        let x = image(b, 4, 4);
+        let [y, same] = ["a", "b"].map(|scope| b.scoped(scope, |b| b.max_pool(&x, pool(2))));
+        assert_eq!(y, same);
+        let other = b.max_pool(&x, pool(3));
+        let (y, other) = (b.flatten_from(&y, 2), b.flatten_from(&other, 2));
+        let joined = b.concat(&[&y, &other, &y], 2);
+        b.output("y", &joined);
+    })
+    .unwrap();
+    let ops: Vec<&str> = model.graph.nodes.iter().map(|node| node.op_type.as_str()).collect();
+    assert_eq!(ops, ["MaxPool", "MaxPool", "Reshape", "Reshape", "Concat"]);
+}
+
+#[test]
 fn sizes_follow_pytorch() {
     let pool = |kernel, stride, padding, ceil| Pool { kernel, stride, padding, ceil };
     let cases: [(&str, usize, Pool, usize); 6] = [

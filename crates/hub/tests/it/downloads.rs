@@ -19,7 +19,7 @@ fn a_repository_becomes_a_checked_snapshot() {
             ("config.json", CONFIG, false),
             ("model.safetensors", &weights, true),
             ("samples/cat.jpg", b"jpg", false),
-            ("tokenizer.json", b"{}", false),
+            ("training_args.bin", b"{}", false),
         ],
     );
     let mut setup = Setup::hub(&hub.hub.url());

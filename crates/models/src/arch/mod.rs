@@ -5,6 +5,7 @@
 mod conditional_detr;
 mod d_fine;
 mod dab_detr;
+mod deformable_detr;
 mod deimv2;
 mod detr;
 mod grounding_dino;
@@ -14,6 +15,7 @@ mod omdet_turbo;
 mod owlv2;
 mod owlvit;
 mod pp_doclayout;
+mod rf_detr;
 mod rt_detr;
 mod rt_detr_v2;
 mod table_transformer;
@@ -24,6 +26,7 @@ use detect::{Detector, ImageInput, Labels};
 use graph::Builder;
 
 use crate::config::Config;
+use crate::files::Overlay;
 use crate::weights::{Rename, Weights};
 use crate::{Checkpoint, Error, ExportOptions, Files, Prompt};
 
@@ -77,6 +80,7 @@ static ARCHITECTURES: &[&dyn Architecture] = &[
     &conditional_detr::ConditionalDetr,
     &d_fine::DFine,
     &dab_detr::DabDetr,
+    &deformable_detr::DeformableDetr,
     &deimv2::Deimv2,
     &detr::Detr,
     &grounding_dino::GroundingDino,
@@ -88,15 +92,27 @@ static ARCHITECTURES: &[&dyn Architecture] = &[
     &pp_doclayout::PpDocLayoutV2,
     &pp_doclayout::PpDocLayoutV3,
     &pp_doclayout::PpDocLayoutV4,
+    &rf_detr::RfDetr,
     &rt_detr::RtDetr,
     &rt_detr_v2::RtDetrV2,
     &table_transformer::TableTransformer,
     &yolos::Yolos,
 ];
 
+/// The files of a source with the configuration that its weights stand for, where it has none that can be read.
+///
+/// # Errors
+/// As [`Checkpoint::read`].
+pub(crate) fn described(files: &dyn Files) -> Result<Option<Overlay<'_>>, Error> {
+    rf_detr::described(files)
+}
+
 /// The names of all architectures: those that a `config.json` may name, and what needs none.
 pub fn architectures() -> Vec<&'static str> {
-    ARCHITECTURES.iter().map(|architecture| architecture.model_type()).chain([ultralytics::NAME]).collect()
+    let named = ARCHITECTURES.iter().map(|architecture| architecture.model_type());
+    let mut names: Vec<&str> = named.chain([ultralytics::NAME]).collect();
+    names.sort_unstable();
+    names
 }
 
 /// The architecture that a configuration asks for.
@@ -148,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_and_each_name_is_there_once() {
-        let names = architectures();
+        let names: Vec<&str> = ARCHITECTURES.iter().map(|known| known.model_type()).collect();
         assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
     }
 }

@@ -199,6 +199,31 @@ impl Rows {
         self
     }
 
+    /// What these queries read of `values` with these keys, by heads.
+    pub(crate) fn attended(&self, keys: &Self, values: &Self, heads: usize) -> Self {
+        let (heads, head) = (heads.max(1), values.width / heads.max(1));
+        let factor = ((self.width / heads) as f64).powf(-0.5);
+        let own = |row: &[f64], at: usize| row[at * head..][..head].to_vec();
+        let mut mixed = vec![0.0; self.count() * values.width];
+        for at in 0..heads {
+            for (query, out) in self.iter().zip(mixed.chunks_exact_mut(values.width)) {
+                let query = own(query, at);
+                let score =
+                    |key: &[f64]| query.iter().zip(&own(key, at)).map(|(q, k)| q * k).sum::<f64>() * factor;
+                let scores: Vec<f64> = keys.iter().map(score).collect();
+                let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let shares: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+                let all: f64 = shares.iter().sum();
+                for (share, value) in shares.iter().zip(values.iter()) {
+                    for (out, value) in out[at * head..][..head].iter_mut().zip(&value[at * head..][..head]) {
+                        *out += share / all * value;
+                    }
+                }
+            }
+        }
+        Self { width: values.width, values: mixed }
+    }
+
     pub(crate) fn to_floats(&self) -> Vec<f32> {
         self.values.iter().map(|value| *value as f32).collect()
     }

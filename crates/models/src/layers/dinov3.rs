@@ -22,6 +22,7 @@ use crate::weights::Weights;
 
 /// What the configuration says about the backbone.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "the file's own switches")]
 pub(crate) struct DinoV3 {
     patch: usize,
     width: usize,

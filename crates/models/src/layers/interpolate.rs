@@ -130,7 +130,7 @@ mod tests {
 
     /// What torch 2.15 says: the beginning, the sum, and the sum of each number times its place.
     #[test]
-    #[expect(clippy::excessive_precision, reason = "torch's own numbers")]
+    #[expect(clippy::unreadable_literal, reason = "torch's own numbers")]
     fn grids_come_out_as_torch_makes_them() {
         use Kernel::{Bicubic, Bilinear};
         type Case = (Kernel, bool, [usize; 2], [f32; 12], f64, f64);

@@ -25,6 +25,7 @@ mod linear;
 mod padding;
 mod proposals;
 mod pyramid;
+mod pyramid_cells;
 mod resnet;
 mod rms_norm;
 mod sine;
@@ -58,7 +59,8 @@ pub(crate) use linear::{
 };
 pub(crate) use padding::{Level, Padding};
 pub(crate) use proposals::{BoxForm, Proposals, proposals};
-pub(crate) use pyramid::{CspRep, Fusion, fuse, require_halving};
+pub(crate) use pyramid::{CspRep, Fusion, Steps, both_ways, fuse, require_halving};
+pub(crate) use pyramid_cells::{GROUPS, Padded, Positions, Pyramid, PyramidSpec, pyramid};
 pub(crate) use resnet::{ResNet, ResNetKind};
 pub(crate) use rms_norm::rms_norm;
 pub(crate) use sine::{Sine, sine_of, sine_positions, sine_rows};

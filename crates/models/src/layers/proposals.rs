@@ -3,7 +3,7 @@
 //! Reference: `generate_encoder_output_proposals` of Deformable DETR in transformers. The cells of a padded image are
 //! placed relative to the part of their level that is image, so those beside it lie outside and do not count.
 
-use graph::{Builder, Value};
+use graph::{Builder, DataType, Value};
 
 use super::deferred_floats;
 use super::padding::Level;
@@ -44,6 +44,15 @@ pub(crate) struct Proposals {
     pub(crate) counts: Option<Value>,
     /// How many count at least; the padding of an image may leave none.
     pub(crate) least: usize,
+    mask: Mask,
+}
+
+/// Which proposals count.
+#[derive(Debug, Clone)]
+enum Mask {
+    Fixed(Vec<bool>),
+    /// Booleans `[batch, cells, 1]`.
+    Found(Value),
 }
 
 impl Proposals {
@@ -53,6 +62,22 @@ impl Proposals {
             return b.gather(&self.boxes, chosen, 0);
         }
         b.gather_rows(&self.boxes, chosen)
+    }
+
+    /// The scores `[batch, cells]`, as small as `least` where a proposal does not count.
+    pub(crate) fn masked(&self, b: &mut Builder, scores: &Value, least: f32) -> Value {
+        match &self.mask {
+            Mask::Found(inside) => {
+                let (inside, least) = (b.squeeze(inside, -1), b.scalar(least));
+                b.select(&inside, scores, &least)
+            }
+            Mask::Fixed(valid) if valid.iter().all(|valid| *valid) => scores.clone(),
+            Mask::Fixed(valid) => {
+                let bias = valid.iter().map(|valid| if *valid { 0.0 } else { least }).collect();
+                let bias = b.floats(&[1, valid.len()], bias);
+                b.add(scores, &bias)
+            }
+        }
     }
 }
 
@@ -95,13 +120,14 @@ fn constant(b: &mut Builder, sizes: &[[usize; 2]], form: BoxForm) -> Proposals {
         b.floats(&[1, cells, 1], mask)
     });
     let least = valid.iter().filter(|valid| **valid).count();
+    let fixed = Mask::Fixed(valid.clone());
     let table = deferred_floats(&[cells, 4], move || {
         let row = |(numbers, valid): (&[f32; 4], &bool)| {
             if *valid { numbers.map(|x| form.of(x)) } else { [form.masked(); 4] }
         };
         boxes.iter().zip(&valid).flat_map(row).collect()
     });
-    Proposals { boxes: b.weight("proposals", table), counts: mask, least }
+    Proposals { boxes: b.weight("proposals", table), counts: mask, least, mask: fixed }
 }
 
 /// With the number of rows and of columns of each level that are image.
@@ -134,7 +160,8 @@ fn placed(b: &mut Builder, sizes: &[[usize; 2]], reach: &[[Value; 2]], form: Box
     let sides = b.select(&inside, &sides, &masked);
     let centres = b.select(&inside, &centres, &masked);
     let boxes = b.concat(&[&centres, &sides], -1);
-    Proposals { boxes, counts: Some(b.cast(&inside, graph::DataType::F32)), least: 0 }
+    let counts = b.cast(&inside, DataType::F32);
+    Proposals { boxes, counts: Some(counts), least: 0, mask: Mask::Found(inside) }
 }
 
 /// Which proposals count, as booleans `[batch, cells, 1]`.

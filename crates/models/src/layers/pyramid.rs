@@ -46,28 +46,60 @@ pub(crate) fn require_halving(maps: &[Value]) -> Result<(), Error> {
 
 /// The fused maps, the finest first.
 pub(crate) fn fuse(b: &mut Builder, w: &Weights, maps: &[Value], spec: &Fusion) -> Vec<Value> {
-    let steps = maps.len() - 1;
-    let mut top = maps[steps].clone();
+    let steps = Steps {
+        lateral: spec.lateral,
+        reduce: |b: &mut Builder, w: &Weights, x: &Value| conv_norm(b, w, x, spec.reduce),
+        join: |b: &mut Builder, x: &Value, y: &Value| b.concat(&[x, y], 1),
+        fuse: |b: &mut Builder, w: &Weights, x: &Value| csp_rep(b, w, x, &spec.blocks),
+    };
+    both_ways(b, w, maps, &steps)
+}
+
+/// What [`both_ways`] does with maps; the last three are functions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Steps<Reduce, Join, Fuse> {
+    pub(crate) lateral: ConvNorm<'static>,
+    /// Halves a fine map (`downsample_convs`).
+    pub(crate) reduce: Reduce,
+    /// Makes one map of an enlarged or reduced one and its neighbour.
+    pub(crate) join: Join,
+    /// What that goes through (`fpn_blocks`, `pan_blocks`).
+    pub(crate) fuse: Fuse,
+}
+
+/// From coarse to fine, then from fine to coarse; the finest map first.
+pub(crate) fn both_ways<Reduce, Join, Fuse>(
+    b: &mut Builder,
+    w: &Weights,
+    maps: &[Value],
+    steps: &Steps<Reduce, Join, Fuse>,
+) -> Vec<Value>
+where
+    Reduce: Fn(&mut Builder, &Weights, &Value) -> Value,
+    Join: Fn(&mut Builder, &Value, &Value) -> Value,
+    Fuse: Fn(&mut Builder, &Weights, &Value) -> Value,
+{
+    let last = maps.len() - 1;
+    let mut top = maps[last].clone();
     let mut fine_last = Vec::with_capacity(maps.len());
-    for step in 0..steps {
-        let lateral =
-            w.scope(b, &format!("lateral_convs.{step}"), |b, w| conv_norm(b, w, &top, spec.lateral));
-        let finer = &maps[steps - step - 1];
+    for step in 0..last {
+        let name = format!("lateral_convs.{step}");
+        let lateral = w.scope(b, &name, |b, w| conv_norm(b, w, &top, steps.lateral));
+        let finer = &maps[last - step - 1];
         let enlarged = b.resize(&lateral, finer.size(2), finer.size(3), Interpolation::Nearest);
-        let joined = b.concat(&[&enlarged, finer], 1);
-        top = w.scope(b, &format!("fpn_blocks.{step}"), |b, w| csp_rep(b, w, &joined, &spec.blocks));
+        let joined = (steps.join)(b, &enlarged, finer);
+        top = w.scope(b, &format!("fpn_blocks.{step}"), |b, w| (steps.fuse)(b, w, &joined));
         fine_last.push(lateral);
     }
     fine_last.push(top);
     fine_last.reverse();
 
     let mut pyramid = vec![fine_last[0].clone()];
-    for step in 0..steps {
+    for step in 0..last {
         let name = format!("downsample_convs.{step}");
-        let reduced = w.scope(b, &name, |b, w| conv_norm(b, w, &pyramid[step], spec.reduce));
-        let joined = b.concat(&[&reduced, &fine_last[step + 1]], 1);
-        let fused = w.scope(b, &format!("pan_blocks.{step}"), |b, w| csp_rep(b, w, &joined, &spec.blocks));
-        pyramid.push(fused);
+        let reduced = w.scope(b, &name, |b, w| (steps.reduce)(b, w, &pyramid[step]));
+        let joined = (steps.join)(b, &reduced, &fine_last[step + 1]);
+        pyramid.push(w.scope(b, &format!("pan_blocks.{step}"), |b, w| (steps.fuse)(b, w, &joined)));
     }
     pyramid
 }

@@ -32,10 +32,12 @@ pub(crate) fn chosen_stages(
 mod tests {
     use super::*;
 
+    type Case<'a> = (Option<&'a [i64]>, Option<Vec<String>>, Option<Vec<usize>>);
+
     #[test]
     fn stages_are_chosen_by_place_or_by_name() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let cases: [(Option<&[i64]>, Option<Vec<String>>, Option<Vec<usize>>); 8] = [
+        let cases: [Case<'_>; 8] = [
             (None, None, Some(vec![4])),
             (Some(&[2, 3, 4]), None, Some(vec![2, 3, 4])),
             (Some(&[-3, -1]), Some(names(&["stage1"])), Some(vec![2, 4])),

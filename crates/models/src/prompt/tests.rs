@@ -1,20 +1,31 @@
 //! The numbers are those of transformers (`tests/fixtures/make.py --tokens`).
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use super::*;
 use crate::MemoryFiles;
 
-const LAYOUTS: [&str; 6] = ["clip", "clip-files", "bert", "bert-files", "bert-cased", "bert-accents"];
+macro_rules! layouts {
+    ($($layout:literal: $($file:literal)*;)*) => {
+        &[$(($layout, &[$(($file, include_bytes!(concat!("../../tests/fixtures/tokens/", $layout, "/", $file)))),*])),*]
+    };
+}
+
+/// A file's name and content.
+type File = (&'static str, &'static [u8]);
+
+static LAYOUTS: &[(&str, &[File])] = layouts! {
+    "clip": "ids.json" "tokenizer.json" "tokenizer_config.json";
+    "clip-files": "ids.json" "merges.txt" "special_tokens_map.json" "tokenizer_config.json" "vocab.json";
+    "bert": "ids.json" "tokenizer.json" "tokenizer_config.json";
+    "bert-files": "ids.json" "tokenizer_config.json" "vocab.txt";
+    "bert-cased": "ids.json" "tokenizer.json" "tokenizer_config.json";
+    "bert-accents": "ids.json" "tokenizer_config.json" "vocab.txt";
+};
 
 fn layout(name: &str) -> MemoryFiles {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokens").join(name);
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.fold(MemoryFiles::new(), |files, path| {
-        files.with(path.file_name().unwrap().to_str().unwrap(), std::fs::read(&path).unwrap())
-    })
+    let (_, files) = LAYOUTS.iter().find(|(layout, _)| *layout == name).unwrap();
+    files.iter().fold(MemoryFiles::new(), |all, (file, content)| all.with(*file, *content))
 }
 
 fn numbers(ids: &Value) -> Vec<u32> {
@@ -23,7 +34,7 @@ fn numbers(ids: &Value) -> Vec<u32> {
 
 #[test]
 fn numbers_are_those_of_the_original() {
-    for name in LAYOUTS {
+    for (name, _) in LAYOUTS {
         let files = layout(name);
         let tokenizer = Tokenizer::read(&files).unwrap();
         let cases: Value = serde_json::from_slice(&files.read("ids.json").unwrap()).unwrap();
@@ -136,7 +147,7 @@ fn mutated(bytes: &[u8], mut seed: u64) -> Vec<u8> {
 #[test]
 fn no_damage_is_more_than_an_error() {
     let (mut read, mut refused) = (0, 0);
-    for name in LAYOUTS {
+    for (name, _) in LAYOUTS {
         let whole = layout(name);
         for file in whole.names().into_iter().filter(|file| file != "ids.json") {
             let bytes = whole.read(&file).unwrap();

@@ -10,7 +10,7 @@ use rten_tensor::{AsView, NdTensor, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
-use crate::sources::{fixture, fixtures, in_memory, options, trained};
+use crate::sources::{fixture, fixtures, in_memory, options, trained, with_config, with_tensors};
 
 /// Operators that TensorRT, ONNX Runtime and the embedded backend all have.
 const OPERATORS: &[&str] = &[
@@ -27,6 +27,7 @@ const OPERATORS: &[&str] = &[
     "Div",
     "Elu",
     "Erf",
+    "Exp",
     "Expand",
     "Floor",
     "Gather",
@@ -34,6 +35,7 @@ const OPERATORS: &[&str] = &[
     "Gelu",
     "Greater",
     "GridSample",
+    "InstanceNormalization",
     "LayerNormalization",
     "LeakyRelu",
     "Log",
@@ -59,6 +61,7 @@ const OPERATORS: &[&str] = &[
     "Softplus",
     "Split",
     "Sqrt",
+    "Squeeze",
     "Sub",
     "Tanh",
     "TopK",
@@ -69,24 +72,6 @@ const OPERATORS: &[&str] = &[
 
 fn plain() -> ExportOptions {
     ExportOptions::default()
-}
-
-/// The checkpoint of a source with its tensors renamed or left out.
-fn with_tensors(files: &MemoryFiles, change: impl Fn(&str) -> Option<String>) -> MemoryFiles {
-    let bytes = files.read("model.safetensors").unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let tensors: Vec<(String, TensorView<'_>)> =
-        file.tensors().into_iter().filter_map(|(name, view)| Some((change(&name)?, view))).collect();
-    let changed = safetensors::serialize(tensors, None).unwrap();
-    files.clone().with("model.safetensors", changed)
-}
-
-/// `config.json` with one key replaced.
-fn with_config(files: &MemoryFiles, key: &str, value: serde_json::Value) -> MemoryFiles {
-    let text = files.read("config.json").unwrap();
-    let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&text).unwrap();
-    config.insert(key.into(), value);
-    files.clone().with("config.json", serde_json::to_vec(&config).unwrap())
 }
 
 fn bytes_of(files: &dyn Files, options: &ExportOptions) -> Vec<u8> {

@@ -85,14 +85,14 @@ fn element_types_are_listed_and_refused_only_when_used() {
     let files = in_memory(&fixture("rt_detr"));
     let mut bytes = files.read(FILE).unwrap().to_vec();
     // The same bytes under another name of the same width.
-    let name = b"\"model.enc_output.0.bias\":{\"dtype\":\"F32\"";
+    let name = b"\"model.enc_output.0.bias\":{\"dtype\":\"F16\"";
     let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
     bytes[at + name.len() - 4] = b'I';
     let Err(Error::Weights(mismatch)) = export(&files.with(FILE, bytes), &ExportOptions::default()) else {
         panic!("not refused")
     };
     assert_eq!(mismatch.unusable.len(), 1);
-    assert!(mismatch.unusable[0].1.contains("`I32`"), "{mismatch:?}");
+    assert!(mismatch.unusable[0].1.contains("`I16`"), "{mismatch:?}");
 }
 
 #[test]

@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "the functions that tests call are tests too")]
 
 mod detr;
+mod distributions;
 mod export;
+mod grounding_dino;
 mod hostile;
 mod import;
 mod parity;
 mod pickled;
 mod prompts;
 mod sources;
+mod transformers;

@@ -39,7 +39,10 @@ fn reference(folder: &Folder) -> Reference {
         let tensor = Tensor::from_data(view.shape(), values);
         outputs.entry(batch.parse().unwrap()).or_default().insert(output.to_owned(), tensor);
     }
-    let images = file.tensor("images").unwrap();
+    let size: Vec<usize> = whole_numbers(file.tensor("size").unwrap().data());
+    let bytes = fixture("scenes").read(&format!("{}x{}.safetensors", size[0], size[1])).unwrap();
+    let scenes = SafeTensors::deserialize(&bytes).unwrap();
+    let images = scenes.tensor("images").unwrap();
     let shape: [usize; 4] = images.shape().try_into().unwrap();
     let mut pixels: Vec<f32> = images.data().iter().map(|byte| f32::from(*byte) * (1.0 / 255.0)).collect();
     if let Ok(valid) = file.tensor("valid") {
@@ -48,10 +51,14 @@ fn reference(folder: &Folder) -> Reference {
     Reference { images: NdTensor::from_data(shape, pixels), outputs }
 }
 
+/// The values of an `int64` tensor.
+fn whole_numbers(data: &[u8]) -> Vec<usize> {
+    data.chunks_exact(8).map(|chunk| i64::from_le_bytes(chunk.try_into().unwrap()) as usize).collect()
+}
+
 /// Sets to zero what lies right of or below the part of each image that `valid` (height and width, `int64`) names.
 fn clear_padding(pixels: &mut [f32], [_, channels, height, width]: [usize; 4], valid: &[u8]) {
-    let sizes: Vec<usize> =
-        valid.chunks_exact(8).map(|chunk| i64::from_le_bytes(chunk.try_into().unwrap()) as usize).collect();
+    let sizes = whole_numbers(valid);
     for (plane, values) in pixels.chunks_exact_mut(height * width).enumerate() {
         let image = plane / channels;
         for (at, value) in values.iter_mut().enumerate() {
@@ -88,6 +95,7 @@ fn run(
     names.keys().cloned().zip(outputs.into_iter().map(|output| output.try_into().unwrap())).collect()
 }
 
+#[expect(clippy::float_cmp, reason = "equal infinities are no distance apart")]
 fn difference(a: f32, b: f32) -> f32 {
     if a == b { 0.0 } else { (a - b).abs() }
 }
@@ -202,6 +210,7 @@ fn assert_parity(
 
 #[test]
 fn small_random_checkpoints_give_the_numbers_of_the_original() {
+    #[expect(clippy::disallowed_methods, reason = "a developer picks fixtures by it")]
     let wanted = std::env::var("FIXTURE").unwrap_or_default();
     for name in fixtures().into_iter().filter(|name| name.contains(&wanted)) {
         let folder = fixture(&name);

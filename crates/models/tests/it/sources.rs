@@ -4,6 +4,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use models::{Error, ExportOptions, Files, MemoryFiles, Prompt};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+
+/// What lies beside a fixture's checkpoint and is no part of it.
+const BESIDE: [&str; 2] = ["case.json", "reference.safetensors"];
 
 /// A folder, read file by file.
 pub(crate) struct Folder(PathBuf);
@@ -11,7 +16,8 @@ pub(crate) struct Folder(PathBuf);
 impl Files for Folder {
     fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| !BESIDE.contains(&name.as_str())).collect()
     }
 
     fn read(&self, name: &str) -> Result<Bytes, Error> {
@@ -71,11 +77,27 @@ pub(crate) fn trained() -> Folder {
 
 /// The same files in memory, to be changed.
 pub(crate) fn in_memory(files: &dyn Files) -> MemoryFiles {
-    let keep = |name: &String| {
-        !["reference.safetensors", "case.json"].contains(&name.as_str()) && !name.starts_with("val")
-    };
+    let keep = |name: &String| !name.starts_with("val");
     files.names().into_iter().filter(keep).fold(MemoryFiles::new(), |memory, name| {
         let content = files.read(&name).unwrap();
         memory.with(name, content)
     })
+}
+
+/// The checkpoint of a source with its tensors renamed or left out.
+pub(crate) fn with_tensors(files: &MemoryFiles, change: impl Fn(&str) -> Option<String>) -> MemoryFiles {
+    let bytes = files.read("model.safetensors").unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors: Vec<(String, TensorView<'_>)> =
+        file.tensors().into_iter().filter_map(|(name, view)| Some((change(&name)?, view))).collect();
+    let changed = safetensors::serialize(tensors, None).unwrap();
+    files.clone().with("model.safetensors", changed)
+}
+
+/// `config.json` with one key replaced.
+pub(crate) fn with_config(files: &MemoryFiles, key: &str, value: serde_json::Value) -> MemoryFiles {
+    let text = files.read("config.json").unwrap();
+    let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&text).unwrap();
+    config.insert(key.into(), value);
+    files.clone().with("config.json", serde_json::to_vec(&config).unwrap())
 }

@@ -47,7 +47,7 @@ pub(crate) fn acquire(
     let mut config = config.clone();
     config.offline |= run.mode() == Mode::Plan;
     let client = hub::Client::new(config)?;
-    let external = |path: &std::path::Path| {
+    let external = |path: &Path| {
         let bytes = map_file(path).map_err(|error| crate::error::chain(&error))?;
         graph::onnx::external_locations(bytes).map_err(|error| error.to_string())
     };

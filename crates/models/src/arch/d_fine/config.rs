@@ -1,4 +1,4 @@
-//! `config.json` of D-FINE and DEIMv2: RT-DETR's, with what the distributions of the box edges add.
+//! `config.json` of D-FINE and `DEIMv2`: RT-DETR's, with what the distributions of the box edges add.
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};

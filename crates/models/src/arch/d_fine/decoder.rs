@@ -101,7 +101,7 @@ impl Decoder<'_> {
         logits: &Value,
     ) -> (Value, Value) {
         let config = self.config;
-        let d_model = config.base.d_model;
+        let (d_model, layers) = (config.base.d_model, config.base.decoder_layers);
         let edges = Edges::read(w, config.max_num_bins);
         let corner_sizes = [d_model, d_model, 4 * config.bins()];
         let mut boxes = b.sigmoid(logits);
@@ -127,7 +127,7 @@ impl Decoder<'_> {
                 let estimated = b.sigmoid(&estimated);
                 Edges::around(b, w, &estimated)
             });
-            let head = head(w, "bbox_embed", index, "layers.0.weight", config.base.decoder_layers);
+            let head = w.member("bbox_embed", index, layers, "layers.0.weight");
             let corners = match &earlier {
                 None => mlp(b, w, &head, &x, &corner_sizes),
                 Some((before, corners)) => {
@@ -141,7 +141,7 @@ impl Decoder<'_> {
             (estimate, shares) = (Some(around), Some(likely));
             earlier = Some((x.clone(), corners));
         }
-        let class_head = head(w, "class_embed", config.eval_idx, "weight", config.base.decoder_layers);
+        let class_head = w.member("class_embed", config.eval_idx, layers, "weight");
         let scores = linear(b, w, &class_head, &x, self.classes);
         let Some(shares) = shares else { return (scores, boxes) };
         let name = format!("lqe_layers.{}", config.eval_idx);
@@ -173,11 +173,4 @@ impl Decoder<'_> {
         let scales = scales.into_iter().map(|scale| scale * factor).collect();
         Deformable { scales, ..attention.clone() }
     }
-}
-
-/// The head of a layer; one that all layers share may be stored under the name of any of them.
-fn head(w: &Weights, name: &str, layer: usize, tensor: &str, layers: usize) -> String {
-    let stored = |at: &usize| w.child(&format!("{name}.{at}")).shape(tensor).is_some();
-    let found = [layer].into_iter().chain(0..layers).find(stored);
-    format!("{name}.{}", found.unwrap_or(layer))
 }

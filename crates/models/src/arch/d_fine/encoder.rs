@@ -1,15 +1,14 @@
 //! The hybrid encoder of D-FINE: RT-DETR's, with layers that collect the outputs of their branches (`GELAN`).
 
-use graph::builder::Interpolation;
 use graph::{Builder, Value};
 
 use super::config::DFineConfig;
 use crate::arch::rt_detr::encoder::layer;
-use crate::layers::{Activation, ConvNorm, conv_norm, rep_vgg};
+use crate::layers::{Activation, ConvNorm, Steps, both_ways, conv_norm, rep_vgg};
 use crate::weights::Weights;
 
-/// From coarse to fine, then from fine to coarse; `join` and `fuse` are the steps where two maps meet.
-pub(in crate::arch) fn both_ways(
+/// The fused pyramid, the finest level first; `join` and `fuse` are the steps where two maps meet.
+pub(in crate::arch) fn build(
     b: &mut Builder,
     w: &Weights,
     config: &DFineConfig,
@@ -17,29 +16,13 @@ pub(in crate::arch) fn both_ways(
     join: impl Fn(&mut Builder, &Value, &Value) -> Value,
     fuse: impl Fn(&mut Builder, &Weights, &Value) -> Value,
 ) -> Vec<Value> {
-    let steps = maps.len() - 1;
-    let mut top = maps[steps].clone();
-    let mut fine_last = Vec::with_capacity(maps.len());
-    for step in 0..steps {
-        let plain = ConvNorm { activation: Activation::Identity, ..layer(&config.base, 1, 1) };
-        let lateral = w.scope(b, &format!("lateral_convs.{step}"), |b, w| conv_norm(b, w, &top, plain));
-        let finer = &maps[steps - step - 1];
-        let enlarged = b.resize(&lateral, finer.size(2), finer.size(3), Interpolation::Nearest);
-        let joined = join(b, &enlarged, finer);
-        top = w.scope(b, &format!("fpn_blocks.{step}"), |b, w| fuse(b, w, &joined));
-        fine_last.push(lateral);
-    }
-    fine_last.push(top);
-    fine_last.reverse();
-
-    let mut pyramid = vec![fine_last[0].clone()];
-    for step in 0..steps {
-        let name = format!("downsample_convs.{step}");
-        let reduced = w.scope(b, &name, |b, w| reduce(b, w, config, &pyramid[step]));
-        let joined = join(b, &reduced, &fine_last[step + 1]);
-        pyramid.push(w.scope(b, &format!("pan_blocks.{step}"), |b, w| fuse(b, w, &joined)));
-    }
-    pyramid
+    let steps = Steps {
+        lateral: ConvNorm { activation: Activation::Identity, ..layer(&config.base, 1, 1) },
+        reduce: |b: &mut Builder, w: &Weights, x: &Value| reduce(b, w, config, x),
+        join,
+        fuse,
+    };
+    both_ways(b, w, maps, &steps)
 }
 
 /// Half the size: a 1×1 convolution, then a strided depthwise one.

@@ -1,4 +1,4 @@
-//! A decoder layer of D-FINE, and of DEIMv2, which normalizes by the root mean square and gates its feed-forward.
+//! A decoder layer of D-FINE, and of `DEIMv2`, which normalizes by the root mean square and gates its feed-forward.
 
 use graph::{Builder, Value};
 

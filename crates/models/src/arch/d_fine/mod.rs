@@ -65,7 +65,7 @@ impl Architecture for DFine {
             let pyramid = w.scope(b, "encoder", |b, w| {
                 let maps = within_maps(b, w, &config.base, maps);
                 let join = |b: &mut Builder, x: &Value, y: &Value| b.concat(&[x, y], 1);
-                encoder::both_ways(b, w, &config, &maps, join, |b, w, x| encoder::collect(b, w, &config, x))
+                encoder::build(b, w, &config, &maps, join, |b, w, x| encoder::collect(b, w, &config, x))
             });
             frame.decoder(source, &config, Kind::DFine).build(b, w, &pyramid)
         })?;

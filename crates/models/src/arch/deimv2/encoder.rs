@@ -5,9 +5,10 @@ use graph::{Builder, Value};
 
 use super::config::Deimv2Config;
 use crate::Error;
-use crate::arch::d_fine::encoder::{blocks, both_ways};
+use crate::arch::d_fine;
+use crate::arch::d_fine::encoder::blocks;
 use crate::arch::rt_detr::encoder::{layer, require_pyramid, within_maps};
-use crate::layers::{Activation, ConvNorm, conv_norm};
+use crate::layers::{Activation, ConvNorm, conv_norm, require_halving};
 use crate::weights::Weights;
 
 /// The fused pyramid of the hybrid encoder, the finest level first.
@@ -22,7 +23,7 @@ pub(super) fn hybrid(
     let join = |b: &mut Builder, x: &Value, y: &Value| {
         if config.sums { b.add(x, y) } else { b.concat(&[x, y], 1) }
     };
-    Ok(both_ways(b, w, &config.inner, &maps, join, |b, w, x| collect(b, w, config, x)))
+    Ok(d_fine::encoder::build(b, w, &config.inner, &maps, join, |b, w, x| collect(b, w, config, x)))
 }
 
 /// Two levels: the finest map of the backbone, and one of half its size that also knows the mean of the image.
@@ -49,16 +50,8 @@ pub(super) fn lite(
     let informed = b.add(&halved, &mean);
     levels.push(conv(b, "bi_fusion_conv", &informed));
 
+    require_halving(&levels[..2])?;
     let (fine, coarse) = (&levels[0], &levels[1]);
-    let doubles = [2, 3].iter().all(|axis| fine.size(*axis) == 2 * coarse.size(*axis));
-    if !doubles {
-        let sizes = [fine, coarse].map(|map| format!("{}×{}", map.size(2), map.size(3)));
-        return Err(Error::Underivable {
-            what: "a usable input size",
-            reason: format!("the feature maps {} do not halve", sizes.join(", ")),
-            option: "--size WIDTHxHEIGHT, multiples of 32",
-        });
-    }
     let enlarged = b.resize(coarse, fine.size(2), fine.size(3), Interpolation::Nearest);
     let joined = b.add(fine, &enlarged);
     let first = w.scope(b, "fpn_block", |b, w| collect(b, w, config, &joined));

@@ -9,10 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Generation;
 use crate::Error;
 use crate::config::{CONFIG, Config, Limits};
-use crate::layers::{self, Activation, Bert, Swin};
-
-/// Groups of the normalization behind the projections.
-pub(super) const GROUPS: usize = 32;
+use crate::layers::{self, Activation, Bert, GROUPS, Swin};
 
 /// The configuration, checked.
 #[derive(Debug)]
@@ -45,7 +42,7 @@ pub(super) struct GroundingDinoConfig {
 #[derive(Debug, Clone)]
 pub(super) enum Backbone {
     Swin(Swin),
-    /// A ResNet.
+    /// A residual network.
     Other(layers::Backbone),
 }
 
@@ -179,7 +176,7 @@ impl Raw {
         limits.within("encoder_layers", self.encoder_layers, 0, 512)?;
         limits.within("num_queries", self.num_queries, 1, 100_000)?;
         limits.within("num_feature_levels", self.num_feature_levels, 1, 16)?;
-        limits.within("max_text_len", self.max_text_len, 1, 65_536)?;
+        limits.within("max_text_len", self.max_text_len, 1, 4096)?;
         limits.within("encoder_n_points", self.encoder_n_points, 1, 256)?;
         limits.within("decoder_n_points", self.decoder_n_points, 1, 256)?;
         limits.heads("encoder_attention_heads", self.encoder_attention_heads, self.d_model)?;

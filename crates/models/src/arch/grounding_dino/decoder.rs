@@ -4,12 +4,11 @@ use graph::{Builder, Tensor, Value};
 
 use super::config::GroundingDinoConfig;
 use super::encoder::{PROJECTIONS, feed_forward};
-use super::pyramid::Pyramid;
 use super::{Generation, heads};
 use crate::Error;
 use crate::config::CONFIG;
 use crate::layers::{
-    Attended, Attention, BoxForm, Deformable, LevelRatios, Reference, Sine, attention, box_sine,
+    Attended, Attention, BoxForm, Deformable, LevelRatios, Pyramid, Reference, Sine, attention, box_sine,
     deferred_floats, deformable_attention, layer_norm, linear, mlp, proposals,
 };
 use crate::weights::Weights;

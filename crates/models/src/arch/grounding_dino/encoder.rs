@@ -4,11 +4,10 @@
 use graph::{Builder, Value};
 
 use super::config::GroundingDinoConfig;
-use super::pyramid::{Padded, Pyramid};
 use super::text::Text;
 use crate::layers::{
-    Activation, Attended, Attention, Deformable, LevelRatios, Reference, RowScale, attention,
-    deformable_attention, head_factor, joined_linear, layer_norm, linear, scaled_linear, widened,
+    Activation, Attended, Attention, Deformable, LevelRatios, Padded, Pyramid, Reference, RowScale,
+    attention, deformable_attention, head_factor, joined_linear, layer_norm, linear, scaled_linear, widened,
 };
 use crate::weights::Weights;
 

@@ -1,48 +1,12 @@
-//! The image's side: feature maps of the backbone, projected to one width, as one row of cells.
+//! The image's side: feature maps of the backbone as one row of cells.
 
-use graph::builder::Conv;
-use graph::{Builder, DataType, Tensor, Value};
+use graph::{Builder, Value};
 
-use super::config::{Backbone, GROUPS, GroundingDinoConfig};
+use super::config::{Backbone, GroundingDinoConfig};
 use crate::Error;
 use crate::config::CONFIG;
-use crate::layers::{Level, Padding, Sine, conv2d, deferred_floats, group_norm, widened};
+use crate::layers::{Padding, Positions, Pyramid, PyramidSpec, Sine, pyramid};
 use crate::weights::Weights;
-
-/// ε of the normalizations behind the projections; the reference leaves it at the default.
-const GROUP_EPSILON: f32 = 1e-5;
-/// Rows (columns) that learned positions know.
-const LEARNED_LINES: usize = 50;
-/// Added to the score of a cell that is padding: far below any score, and finite in half precision.
-const MASKED: f32 = -1e4;
-const FLOATS: &str = "`Weights` hands out floating-point tensors only";
-
-/// All levels, the finest first.
-pub(super) struct Pyramid {
-    /// `[batch, cells, d_model]`.
-    pub(super) cells: Value,
-    /// What is added to cells where they ask or are asked: `[1 or batch, cells, d_model]`.
-    pub(super) positions: Value,
-    pub(super) levels: Vec<Level>,
-    pub(super) padded: Option<Padded>,
-}
-
-/// What follows from the padding of images.
-pub(super) struct Padded {
-    /// 1 where a cell is image, else 0: `[batch, cells, 1]`.
-    pub(super) is_image: Value,
-    /// What is added to the scores of cells as keys: `[batch, 1, 1, cells]`.
-    pub(super) bias: Value,
-    /// The part of each level that is image: `[batch, levels, 2]`.
-    pub(super) ratios: Value,
-}
-
-impl Pyramid {
-    /// Height and width of each level.
-    pub(super) fn sizes(&self) -> Vec<(usize, usize)> {
-        self.levels.iter().map(|level| (level.size[0], level.size[1])).collect()
-    }
-}
 
 pub(super) fn build(
     b: &mut Builder,
@@ -56,21 +20,18 @@ pub(super) fn build(
         let expected = format!("at least {}, the maps of the backbone", maps.len());
         return Err(Error::unsupported(CONFIG, "num_feature_levels", config.num_feature_levels, expected));
     }
-    let maps = project(b, w, config, maps);
-    let levels: Vec<Level> = maps.iter().map(|map| padding.level(b, [map.size(2), map.size(3)])).collect();
-    let rows: Vec<Value> = maps
-        .iter()
-        .map(|map| {
-            let flat = b.flatten_from(map, 2);
-            b.transpose(&flat, &[0, 2, 1])
-        })
-        .collect();
-    Ok(Pyramid {
-        cells: b.concat(&rows.iter().collect::<Vec<_>>(), 1),
-        positions: positions(b, w, config, &levels)?,
-        padded: padded(b, &levels),
-        levels,
-    })
+    let sine = Sine { temperatures: [config.temperature; 2], ..Sine::new(config.d_model) };
+    let spec = PyramidSpec {
+        levels: config.num_feature_levels,
+        width: config.d_model,
+        projections: "input_proj_vision",
+        positions: if config.learned_positions {
+            Positions::Learned("backbone.position_embedding")
+        } else {
+            Positions::Sine(sine)
+        },
+    };
+    pyramid(b, w, &maps, spec, padding)
 }
 
 fn backbone(b: &mut Builder, w: &Weights, backbone: &Backbone, pixels: &Value) -> Result<Vec<Value>, Error> {
@@ -81,116 +42,4 @@ fn backbone(b: &mut Builder, w: &Weights, backbone: &Backbone, pixels: &Value) -
         }
         Backbone::Other(network) => Ok(network.build(b, w, pixels)),
     }
-}
-
-/// Each map projected, and coarser ones made of the last.
-fn project(b: &mut Builder, w: &Weights, config: &GroundingDinoConfig, maps: Vec<Value>) -> Vec<Value> {
-    let mut projected: Vec<Value> = Vec::with_capacity(config.num_feature_levels);
-    for level in 0..config.num_feature_levels {
-        let (source, kernel, stride) = match (maps.get(level), level == maps.len()) {
-            (Some(map), _) => (map, 1, 1),
-            (None, true) => (&maps[level - 1], 3, 2),
-            (None, false) => (&projected[level - 1], 3, 2),
-        };
-        let moves = Conv::new(stride, kernel / 2);
-        let map = w.scope(b, &format!("input_proj_vision.{level}"), |b, w| {
-            let x = conv2d(b, w, "0", source, [config.d_model, kernel], moves, true);
-            group_norm(b, w, "1", &x, GROUPS, GROUP_EPSILON)
-        });
-        projected.push(map);
-    }
-    projected
-}
-
-/// The place of each cell in its level, and its level.
-fn positions(
-    b: &mut Builder,
-    w: &Weights,
-    config: &GroundingDinoConfig,
-    levels: &[Level],
-) -> Result<Value, Error> {
-    let width = config.d_model;
-    let shape = [config.num_feature_levels, width];
-    if config.learned_positions {
-        let places = learned(w, levels, width)?;
-        return Ok(constant(b, w, w.tensor("level_embed", &shape), places));
-    }
-    let sine = Sine { temperatures: [config.temperature; 2], ..Sine::new(width) };
-    if !levels.iter().any(Level::is_padded) {
-        let places = levels.iter().map(|level| sine.positions(level.size)).collect();
-        return Ok(constant(b, w, w.tensor("level_embed", &shape), places));
-    }
-    let own = w.constant(b, "level_embed", &shape, widened);
-    let own = b.split(&own, &vec![1; levels.len()], 0);
-    let placed: Vec<Value> = levels
-        .iter()
-        .zip(own)
-        .map(|(level, own)| {
-            let places = level.sine(b, "position_embedding", sine);
-            b.add(&places, &own)
-        })
-        .collect();
-    Ok(b.concat(&placed.iter().collect::<Vec<_>>(), 1))
-}
-
-/// Places `[1, cells, width]` of each level with the level's own vector added, as one constant.
-fn constant(b: &mut Builder, w: &Weights, own: Tensor, places: Vec<Tensor>) -> Value {
-    let width = own.shape()[1];
-    let cells = places.iter().map(|level| level.shape()[1]).sum();
-    let sums = deferred_floats(&[1, cells, width], move || {
-        let own = own.to_f32().expect(FLOATS);
-        let levels = places.iter().zip(own.chunks_exact(width));
-        let sum = |(level, own): (&Tensor, &[f32])| -> Vec<f32> {
-            let values = level.to_f32().expect(FLOATS);
-            values.iter().zip(own.iter().cycle()).map(|(place, own)| place + own).collect()
-        };
-        levels.flat_map(sum).collect()
-    });
-    b.weight(&w.full("position_embedding"), sums)
-}
-
-/// Places that were trained: half of the elements is the column's, half the row's.
-fn learned(w: &Weights, levels: &[Level], width: usize) -> Result<Vec<Tensor>, Error> {
-    if let Some(level) = levels.iter().find(|level| level.size.iter().any(|size| *size > LEARNED_LINES)) {
-        return Err(Error::Underivable {
-            what: "a usable input size",
-            reason: format!(
-                "positions are trained for maps of {LEARNED_LINES} rows, one has {:?}",
-                level.size
-            ),
-            option: "--size WIDTHxHEIGHT",
-        });
-    }
-    let w = w.child("backbone.position_embedding");
-    let half = width / 2;
-    let table = |name: &str| w.child(name).tensor("weight", &[LEARNED_LINES, half]);
-    let (rows, columns) = (table("row_embeddings"), table("column_embeddings"));
-    let of_level = |level: &Level| {
-        let [height, width] = level.size;
-        let (rows, columns) = (rows.clone(), columns.clone());
-        deferred_floats(&[1, height * width, 2 * half], move || {
-            let [rows, columns] = [&rows, &columns].map(|table| table.to_f32().expect(FLOATS));
-            let cells = (0..height * width).map(|cell| (cell / width * half, cell % width * half));
-            cells
-                .flat_map(|(row, column)| [&columns[column..][..half], &rows[row..][..half]].concat())
-                .collect()
-        })
-    };
-    Ok(levels.iter().map(of_level).collect())
-}
-
-fn padded(b: &mut Builder, levels: &[Level]) -> Option<Padded> {
-    let is_image: Vec<Value> = levels.iter().map(|level| level.is_image(b)).collect::<Option<_>>()?;
-    let ratios: Vec<Value> = levels.iter().map(|level| level.valid_ratio(b)).collect::<Option<_>>()?;
-    Some(b.scoped("pixel_mask", |b| {
-        let is_image = b.concat(&is_image.iter().collect::<Vec<_>>(), 1);
-        let as_keys = b.reshape(&is_image, &[0, 1, 1, -1]);
-        let (zero, masked) = (b.scalar(0.0), b.scalar(MASKED));
-        let ratios = b.concat(&ratios.iter().collect::<Vec<_>>(), 1);
-        Padded {
-            bias: b.select(&as_keys, &zero, &masked),
-            is_image: b.cast(&is_image, DataType::F32),
-            ratios: b.squeeze(&ratios, 2),
-        }
-    }))
 }

@@ -29,6 +29,7 @@ struct Raw {
     c2f_num_blocks: usize,
     activation_function: String,
     batch_norm_eps: f32,
+    #[serde(skip)]
     decoder: RawDecoder,
 }
 
@@ -71,7 +72,7 @@ struct RawBackbone {
 }
 
 /// One side of a square, or height and width.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(untagged)]
 pub(in crate::arch) enum Sides {
     Square(usize),

@@ -5,12 +5,12 @@
 
 use graph::{Builder, Tensor, Value};
 
-use super::super::lw_detr::CLASSIFIER;
+use super::CLASSIFIER;
 use crate::config::CONFIG;
 use crate::layers::{
-    Activation, BoxForm, Deformable, Level, LevelRatios, Proposals, Reference, Sine, attend, attend_heads,
-    box_sine, deferred_floats, deformable_attention, end_to_end, floats, head_factor, layer_norm, linear,
-    mlp, proposals, rows_of, side_by_side,
+    Activation, BoxForm, Deformable, Level, LevelRatios, Reference, Sine, attend, attend_heads, box_sine,
+    deferred_floats, deformable_attention, end_to_end, floats, head_factor, layer_norm, linear, mlp,
+    proposals, rows_of, side_by_side,
 };
 use crate::weights::Weights;
 use crate::{DeformableForm, Error};
@@ -164,7 +164,7 @@ impl Decoder {
         let scores = linear(b, w, "enc_out_class_embed.0", &tokens, classes);
         let mut best = b.reduce_max(&scores, &[-1], false);
         if !self.scores_padding {
-            best = masked(b, &best, &proposals);
+            best = proposals.masked(b, &best, MASKED);
         }
         let (_, chosen) = b.top_k(&best, self.queries, 1);
         let rows = b.gather_rows(&tokens, &chosen);
@@ -374,15 +374,6 @@ fn relatively_moved(b: &mut Builder, boxes: &Pair, moves: &Pair) -> Pair {
     let centre = b.add(&shift, &boxes.centre);
     let factor = b.exp(&moves.size);
     Pair { centre, size: b.mul(&factor, &boxes.size) }
-}
-
-/// The scores `[batch, cells]`, very small where a cell does not count.
-fn masked(b: &mut Builder, scores: &Value, proposals: &Proposals) -> Value {
-    let Some(counts) = &proposals.counts else { return scores.clone() };
-    let counts = b.squeeze(counts, -1);
-    let (zero, masked) = (b.scalar(0.0), b.scalar(MASKED));
-    let count = b.greater(&counts, &zero);
-    b.select(&count, scores, &masked)
 }
 
 /// The first `count` rows of a table, the first group's, as a batch of one.

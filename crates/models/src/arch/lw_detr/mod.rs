@@ -4,10 +4,10 @@
 //! the reference in what changes no number: of the groups of queries only the first exists, as at the reference's own
 //! inference; the box head of the selection runs on the selected cells only; stages that feed nothing are left out.
 
-mod config;
+pub(super) mod config;
 pub(super) mod decoder;
-mod projector;
-mod vit;
+pub(super) mod projector;
+pub(super) mod vit;
 
 use detect::{Activation, BoxFormat, Detector, Head, ImageInput, Labels, Selection};
 use graph::{Builder, DataType, Dim, Value};
@@ -92,7 +92,10 @@ pub(super) fn head(count: u32) -> Head {
 /// The rows of the class head of a checkpoint.
 pub(super) fn rows(checkpoint: &Checkpoint) -> Option<usize> {
     let mut tensors = checkpoint.tensors();
-    let is_head = |name: &str| name == CLASSIFIER || name.strip_prefix("model.") == Some(CLASSIFIER);
+    let is_head = |name: &str| {
+        let name = name.strip_prefix("model.").unwrap_or(name);
+        name.strip_prefix("_orig_mod.").unwrap_or(name) == CLASSIFIER
+    };
     tensors.find(|(name, _)| is_head(name)).and_then(|(_, stored)| stored.shape.first().copied())
 }
 

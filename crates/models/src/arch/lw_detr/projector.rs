@@ -32,6 +32,7 @@ pub(super) struct Projector {
 
 impl Projector {
     /// The levels that the decoder reads.
+    #[expect(clippy::float_cmp, reason = "a scale of exactly one changes nothing")]
     pub(super) fn build(&self, b: &mut Builder, w: &Weights, maps: &Maps) -> Vec<Tokens> {
         let apart = if maps.stages == 1 || self.scales.iter().all(|scale| *scale == 1.0) {
             vec![maps.value.clone()]
@@ -54,6 +55,7 @@ impl Projector {
     }
 
     /// All maps at one scale, side by side.
+    #[expect(clippy::float_cmp, reason = "a scale of exactly one changes nothing")]
     fn scaled(&self, b: &mut Builder, w: &Weights, maps: &Maps, apart: &[Value], scale: f64) -> Value {
         if scale == 1.0 {
             return maps.value.clone();

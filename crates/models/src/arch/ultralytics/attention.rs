@@ -1,4 +1,4 @@
-//! Attention between the cells of a map: of all of it (`PSA`, YOLOv10 on), or within areas (`A2C2f`, YOLO12).
+//! Attention between the cells of a map: of all of it (`PSA`, `YOLOv10` on), or within areas (`A2C2f`, YOLO12).
 //!
 //! Maps stay channels first: keys are transposed instead of queries, so that neither shares nor values have to be.
 

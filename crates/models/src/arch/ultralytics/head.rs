@@ -2,7 +2,7 @@
 //!
 //! A side of a box is the mean of `reg_max` distances from the middle of the cell, weighted by a softmax, or one number
 //! where `reg_max` is 1. The first branch predicts several boxes an object and is suppressed outside the graph; where
-//! there is a second one (`one2one_…`: YOLOv10, YOLO26) it predicts one, and the best rows are picked in the graph.
+//! there is a second one (`one2one_…`: `YOLOv10`, YOLO26) it predicts one, and the best rows are picked in the graph.
 
 use graph::builder::Conv;
 use graph::{Builder, DataType, Tensor, Value};
@@ -231,9 +231,10 @@ impl<'a> Detect<'a> {
         let (cells, corners) = (cells.clone(), self.end_to_end);
         let table = deferred_floats(&[1, 4, cells.count()], move || {
             let mut middles = cells.clone().in_pixels();
-            match corners {
-                true => middles.extend_from_within(..),
-                false => middles.resize(2 * middles.len(), 0.0),
+            if corners {
+                middles.extend_from_within(..);
+            } else {
+                middles.resize(2 * middles.len(), 0.0);
             }
             middles
         });
@@ -241,14 +242,10 @@ impl<'a> Detect<'a> {
         b.add(boxes, &table)
     }
 
-    fn count(&self, cells: usize) -> usize {
-        LARGEST_COUNT.min(cells)
-    }
-
     /// The best rows as the original finds them: first the cells with the best scores, then the best of their scores.
     fn exact_selection(&self, b: &mut Builder, boxes: &Value, scores: &Value) -> Value {
         let classes = self.classes;
-        let count = self.count(scores.size(2));
+        let count = LARGEST_COUNT.min(scores.size(2));
         let scores = b.sigmoid(scores);
         let all = b.concat(&[boxes, &scores], 1);
         let rows = b.transpose(&all, &[0, 2, 1]);
@@ -264,7 +261,7 @@ impl<'a> Detect<'a> {
     /// The same, from scores before their sigmoid.
     fn selection(&self, b: &mut Builder, boxes: &Value, logits: &Value) -> Value {
         let classes = self.classes;
-        let count = self.count(logits.size(2));
+        let count = LARGEST_COUNT.min(logits.size(2));
         let best = b.reduce_max(logits, &[1], false);
         let (_, chosen) = b.top_k(&best, count, 1);
         let all = b.concat(&[boxes, logits], 1);

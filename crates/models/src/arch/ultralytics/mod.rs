@@ -1,4 +1,4 @@
-//! Detectors that Ultralytics saved: YOLOv3u to YOLO26 and its RT-DETR, from the `.pt` file alone.
+//! Detectors that Ultralytics saved: `YOLOv3u` to YOLO26 and its RT-DETR, from the `.pt` file alone.
 //!
 //! Reference: the package `ultralytics` (docs.ultralytics.com). Such a file is a pickled instance of the network itself. It
 //! is read as data ([`read`]): classes become rows of a table ([`registry`]), widths, strides and shortcuts come from the

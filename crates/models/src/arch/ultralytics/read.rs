@@ -58,6 +58,7 @@ fn read(node: Node<'_>, depth: usize, left: &mut usize) -> Option<Module> {
 }
 
 /// A plain attribute; `Some(None)` for one that is of no use.
+#[expect(clippy::option_option, reason = "the outer one ends everything: the limit is spent")]
 fn fact(node: Node<'_>, depth: usize, left: &mut usize) -> Option<Option<Fact>> {
     spend(left, 1)?;
     if node.is_none() {

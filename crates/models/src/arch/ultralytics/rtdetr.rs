@@ -205,7 +205,7 @@ impl<'a> Decoder<'a> {
             return Err(cross.unsupported("MSDeformAttn"));
         }
         let (heads, points) = (cross.divisor("n_heads")?, cross.divisor("n_points")?);
-        if width % heads != 0 {
+        if !width.is_multiple_of(heads) {
             return Err(cross.unusable("n_heads", &format!("a divisor of {width}")));
         }
         if points > 256 {

@@ -1,4 +1,4 @@
-//! Backbones of the library's RT-DETR: HGNetV2 and `ResNet`.
+//! Backbones of the library's RT-DETR: `HGNetV2` and `ResNet`.
 
 use graph::{Builder, Value};
 

@@ -32,7 +32,7 @@ impl<'a> Packed<'a> {
             return Err(layer.unsupported("MultiheadAttention"));
         }
         let heads = layer.divisor("num_heads")?;
-        if width == 0 || width % heads != 0 {
+        if width == 0 || !width.is_multiple_of(heads) {
             return Err(layer.unusable("num_heads", &format!("a divisor of {width}")));
         }
         if !layer.flag_or("_qkv_same_embed_dim", true) || layer.flag_or("add_zero_attn", false) {
@@ -157,7 +157,7 @@ pub(super) fn dense(b: &mut Builder, layer: &Layer<'_>, name: &str, x: &Value) -
 pub(super) fn aifi(b: &mut Builder, layer: &Layer<'_>, map: &Value) -> Result<Value, Error> {
     let before = layer.flag_or("normalize_before", false);
     let width = map.size(1);
-    if width % 4 != 0 {
+    if !width.is_multiple_of(4) {
         return Err(layer.unsupported("a width that is a multiple of 4"));
     }
     let x = tokens(b, map);

@@ -78,7 +78,7 @@ pub(crate) fn state_dict(document: &Document, node: Node<'_>) -> Result<Checkpoi
 }
 
 /// Whether the bytes begin like a pickle, or like one of the archives that PyTorch puts one into.
-pub(super) fn is_pickle(bytes: &[u8]) -> bool {
+pub(crate) fn is_pickle(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04")
         || matches!(bytes, [0x80, 2..=5, ..] if bytes.get(7) != Some(&0))
         || legacy::is_tar(bytes)

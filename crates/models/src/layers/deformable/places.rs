@@ -23,16 +23,13 @@ pub(super) fn places(
     if w.exact() {
         let offsets = linear(b, w, "sampling_offsets", x, out);
         let offsets = b.reshape(&offsets, &shape);
-        let offsets = match &reference.size {
-            Some(size) => {
-                let scales = b.floats(&[points, 1], spec.scales.clone());
-                let offsets = b.mul(&offsets, &scales);
-                b.mul(&offsets, size)
-            }
-            None => {
-                let sizes = spec.sizes(b);
-                b.div(&offsets, &sizes)
-            }
+        let offsets = if let Some(size) = &reference.size {
+            let scales = b.floats(&[points, 1], spec.scales.clone());
+            let offsets = b.mul(&offsets, &scales);
+            b.mul(&offsets, size)
+        } else {
+            let sizes = spec.sizes(b);
+            b.div(&offsets, &sizes)
         };
         let places = b.add(&reference.centre, &offsets);
         return placed(b, &places, spec);

@@ -59,7 +59,7 @@ impl Reference {
     ) -> Self {
         let [centre, size] = parts.map(|part| {
             let part = b.unsqueeze(part, &[2, 3]);
-            on_canvas(b, part, ratios)
+            on_canvas(b, &part, ratios)
         });
         Self { centre: prepared(b, w, centre, spec), size: Some(size) }
     }
@@ -73,7 +73,7 @@ impl Reference {
         spec: &Deformable,
     ) -> Self {
         let centre = b.unsqueeze(points, &[2, 3]);
-        let centre = on_canvas(b, centre, ratios);
+        let centre = on_canvas(b, &centre, ratios);
         Self { centre: prepared(b, w, centre, spec), size: None }
     }
 
@@ -113,8 +113,8 @@ impl Reference {
 }
 
 /// From the part that is image to the canvas of every level.
-fn on_canvas(b: &mut Builder, x: Value, ratios: Option<&LevelRatios>) -> Value {
-    ratios.map_or(x.clone(), |ratios| b.mul(&x, &ratios.points))
+fn on_canvas(b: &mut Builder, x: &Value, ratios: Option<&LevelRatios>) -> Value {
+    ratios.map_or(x.clone(), |ratios| b.mul(x, &ratios.points))
 }
 
 fn prepared(b: &mut Builder, w: &Weights, centre: Value, spec: &Deformable) -> Value {

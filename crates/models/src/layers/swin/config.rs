@@ -8,8 +8,10 @@ use super::{Library, Swin};
 use crate::config::{CONFIG, Config, Limits};
 use crate::{Error, weights::Rename};
 
-/// Largest window: above it a table of all pairs of its cells takes gigabytes.
-const LARGEST_WINDOW: usize = 32;
+/// Largest window.
+const LARGEST_WINDOW: usize = 64;
+/// Most numbers in a table of all pairs of a window's cells, for each head: a quarter of a gigabyte.
+const LARGEST_BIAS: usize = 1 << 26;
 
 /// From the names of older generations of the library, and from timm's, to those of its fifth; below `swin` and
 /// `_backbone`.
@@ -115,9 +117,23 @@ impl Default for Timm {
     }
 }
 
-/// timm's models: width, blocks of the third stage, heads of the first.
-const SIZES: &[(&str, usize, usize, usize)] =
-    &[("tiny", 96, 6, 3), ("small", 96, 18, 3), ("base", 128, 18, 4), ("large", 192, 18, 6)];
+/// One of timm's models.
+#[derive(Debug, Clone, Copy)]
+struct TimmModel {
+    size: &'static str,
+    embed_dim: usize,
+    /// Blocks of the third stage; the others have two.
+    depth: usize,
+    /// Heads of the first stage; each has twice as many as the one before.
+    heads: usize,
+}
+
+const TIMM: &[TimmModel] = &[
+    TimmModel { size: "tiny", embed_dim: 96, depth: 6, heads: 3 },
+    TimmModel { size: "small", embed_dim: 96, depth: 18, heads: 3 },
+    TimmModel { size: "base", embed_dim: 128, depth: 18, heads: 4 },
+    TimmModel { size: "large", embed_dim: 192, depth: 18, heads: 6 },
+];
 
 impl Swin {
     /// Reads the `backbone_config` of transformers' own Swin (`model_type` `swin`).
@@ -155,12 +171,11 @@ impl Swin {
     pub(crate) fn from_timm(name: &str, arguments: &Map<String, Json>) -> Result<Self, Error> {
         let plain = name.rsplit('/').next().unwrap_or(name);
         let plain = plain.split_once('.').map_or(plain, |(plain, _)| plain);
-        let (size, window, side) = timm_parts(plain).ok_or_else(|| {
+        let (model, window, side) = timm_model(plain).ok_or_else(|| {
             let expected =
                 "`swin_tiny`, `_small`, `_base` or `_large` of timm, patches of 4, windows of 7 or 12";
             refuse("backbone", format!("`{name}`"), expected)
         })?;
-        let (_, embed_dim, third, heads) = *size;
         let timm: Timm = Config::parse(arguments)?;
         let indices: Vec<i64> = timm
             .out_indices
@@ -173,9 +188,9 @@ impl Swin {
         })?;
         let swin = Self {
             library: Library::Timm { always_partition: timm.always_partition },
-            embed_dim,
-            depths: vec![2, 2, third, 2],
-            heads: [1, 2, 4, 8].map(|factor| heads * factor).into(),
+            embed_dim: model.embed_dim,
+            depths: vec![2, 2, model.depth, 2],
+            heads: [1, 2, 4, 8].map(|factor| model.heads * factor).into(),
             window,
             patch: [4; 2],
             mlp_ratio: 4.0,
@@ -200,12 +215,19 @@ impl Swin {
         for side in self.patch {
             limits.within("patch_size", side, 1, 1024)?;
         }
+        for side in self.image.into_iter().flatten() {
+            limits.within("image_size", side, 1, 65_536)?;
+        }
         for (stage, (heads, depth)) in self.heads.iter().zip(&self.depths).enumerate() {
             // At most 8 stages of at most 2^16 channels.
             let width = self.embed_dim << stage;
             limits.width("embed_dim", width)?;
             limits.heads("num_heads", *heads, width)?;
             limits.layers("depths", *depth)?;
+            if heads * self.window.pow(4) > LARGEST_BIAS {
+                let value = format!("{} with {heads} heads", self.window);
+                return Err(refuse("window_size", value, "smaller windows or fewer heads"));
+            }
         }
         let inner = self.embed_dim as f64 * self.mlp_ratio;
         if !(1.0..=65_536.0).contains(&inner) {
@@ -218,13 +240,13 @@ impl Swin {
     }
 }
 
-/// Size, window and side of the images of a model's name.
-fn timm_parts(name: &str) -> Option<(&'static (&'static str, usize, usize, usize), usize, usize)> {
+/// The model of a name, its window and the side of its images.
+fn timm_model(name: &str) -> Option<(TimmModel, usize, usize)> {
     let (size, rest) = name.strip_prefix("swin_")?.split_once('_')?;
-    let size = SIZES.iter().find(|row| row.0 == size)?;
+    let model = *TIMM.iter().find(|model| model.size == size)?;
     match rest {
-        "patch4_window7_224" => Some((size, 7, 224)),
-        "patch4_window12_384" if size.1 > 96 => Some((size, 12, 384)),
+        "patch4_window7_224" => Some((model, 7, 224)),
+        "patch4_window12_384" if model.embed_dim > 96 => Some((model, 12, 384)),
         _ => None,
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Ended {
     pub(super) status: Option<ExitStatus>,
     /// The last lines that it printed.
     pub(super) lines: Vec<String>,
+    /// The last line on its error output that is not empty.
+    complaint: Option<String>,
 }
 
 impl Ended {
@@ -27,9 +29,11 @@ impl Ended {
         self.status.is_some_and(|status| status.success())
     }
 
-    /// The last line that is not empty, else how it ended.
+    /// The last line that is not empty, of the error output where there is one, else how it ended. The two outputs arrive
+    /// in no certain order, so the last line of both may be one that only tells how far it was.
     pub(super) fn last_words(&self) -> String {
-        let line = self.lines.iter().rev().find(|line| !line.trim().is_empty());
+        let line = self.complaint.as_ref();
+        let line = line.or_else(|| self.lines.iter().rev().find(|line| !line.trim().is_empty()));
         match (self.status, line) {
             (None, _) => "it ran out of time".into(),
             (Some(_), Some(line)) => line.trim().to_owned(),
@@ -51,16 +55,20 @@ pub(super) fn run(
     let deadline = Instant::now() + limit;
     let (sender, receiver) = sync_channel(64);
     // The readers are not waited for: what the program started may keep its outputs open.
-    for output in [child.stdout.take().map(boxed), child.stderr.take().map(boxed)].into_iter().flatten() {
-        let sender = sender.clone();
-        std::thread::spawn(move || forward(output, &sender));
+    let outputs = [(child.stdout.take().map(boxed), false), (child.stderr.take().map(boxed), true)];
+    for (output, complains) in outputs {
+        let (Some(output), sender) = (output, sender.clone()) else { continue };
+        std::thread::spawn(move || forward(output, complains, &sender));
     }
     drop(sender);
-    let mut lines = VecDeque::new();
+    let (mut lines, mut complaint) = (VecDeque::new(), None);
     loop {
         match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) => {
+            Ok((line, complains)) => {
                 tell(&line);
+                if complains && !line.trim().is_empty() {
+                    complaint = Some(line.clone());
+                }
                 lines.push_back(line);
                 if lines.len() > KEPT {
                     lines.pop_front();
@@ -70,7 +78,7 @@ pub(super) fn run(
             Err(RecvTimeoutError::Timeout) => {
                 child.kill()?;
                 child.wait()?;
-                return Ok(Ended { status: None, lines: lines.into() });
+                return Ok(Ended { status: None, lines: lines.into(), complaint });
             }
         }
     }
@@ -86,15 +94,15 @@ pub(super) fn run(
             }
         }
     };
-    Ok(Ended { status, lines: lines.into() })
+    Ok(Ended { status, lines: lines.into(), complaint })
 }
 
 fn boxed(output: impl Read + Send + 'static) -> Box<dyn Read + Send> {
     Box::new(output)
 }
 
-/// Sends line by line; a progress bar's carriage returns end lines too.
-fn forward(output: Box<dyn Read + Send>, sender: &SyncSender<String>) {
+/// Sends line by line, with whether it is an error output; a progress bar's carriage returns end lines too.
+fn forward(output: Box<dyn Read + Send>, complains: bool, sender: &SyncSender<(String, bool)>) {
     let mut reader = BufReader::new(output);
     let mut piece = Vec::new();
     while let Ok(1..) = reader.by_ref().take(LONGEST).read_until(b'\n', &mut piece) {
@@ -102,7 +110,7 @@ fn forward(output: Box<dyn Read + Send>, sender: &SyncSender<String>) {
         let line = text.trim_end_matches(['\n', '\r']).rsplit('\r').next().unwrap_or_default();
         // Nothing in it may steer the terminal on which it is shown.
         let shown = line.chars().map(|c| if c.is_control() { ' ' } else { c });
-        if sender.send(shown.take(WIDEST).collect()).is_err() {
+        if sender.send((shown.take(WIDEST).collect(), complains)).is_err() {
             return;
         }
         piece.clear();
