@@ -1,8 +1,9 @@
-//! Repository tasks: `cargo run --release -p xtask -- tidy`.
+//! Repository tasks: `cargo run --release -p xtask -- TASK`.
 //!
 //! `tidy` checks what the compiler and clippy cannot: which crate may use which, what may not stand in a pure crate, that
-//! the documents still fit the folders.
+//! the documents still fit the folders. `parity` compares exported detectors with their originals in Python.
 
+mod parity;
 mod tidy;
 
 use std::path::Path;
@@ -10,10 +11,25 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments != ["tidy"] {
-        say("usage: cargo run --release -p xtask -- tidy");
-        return ExitCode::from(2);
+    let (task, rest) = arguments.split_first().map_or(("", &[][..]), |(task, rest)| (task.as_str(), rest));
+    match task {
+        "tidy" if rest.is_empty() => tidy(),
+        "parity" => match parity::compare(rest, say) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                say(&error);
+                ExitCode::from(2)
+            }
+        },
+        _ => {
+            say("usage: cargo run --release -p xtask -- tidy | parity …");
+            ExitCode::from(2)
+        }
     }
+}
+
+fn tidy() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     match tidy::problems(&root) {
         Ok(problems) if problems.is_empty() => ExitCode::SUCCESS,
