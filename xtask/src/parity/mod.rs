@@ -90,7 +90,7 @@ impl Place<'_> {
         let checkpoint = self.make_checkpoint(arguments, model)?;
         let graph = self.folder.join("ours.onnx");
         row.insert("export".into(), self.export(arguments, model, &checkpoint, &graph)?);
-        row.extend(self.differences(arguments, model, &checkpoint, &graph)?);
+        row.extend(Self::differences(arguments, model, &checkpoint, &graph)?);
         if arguments.python_export {
             row.extend(self.python_exports(arguments, model, &checkpoint));
         }
@@ -145,7 +145,6 @@ impl Place<'_> {
 
     /// Runs the original and the graph.
     fn differences(
-        &self,
         arguments: &Arguments,
         model: &Model,
         checkpoint: &Path,
