@@ -15,6 +15,7 @@ mod model;
 pub mod onnx;
 pub mod passes;
 mod plan;
+pub mod quantize;
 mod shapes;
 mod tensor;
 
