@@ -10,6 +10,7 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod quantize;
 pub(crate) mod report;
 mod shared;
 pub(crate) mod verify;
@@ -26,6 +27,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<ExitCode, Failure
         Command::Import(args) => import::run(args, output),
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Export(args) => export::run(args, output),
+        Command::Quantize(args) => quantize::run(args, output),
         Command::Detect(args) => detect::run(&args, output),
         Command::Eval(args) => eval::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),

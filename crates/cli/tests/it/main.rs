@@ -6,5 +6,6 @@ mod families;
 mod import;
 mod killed;
 mod program;
+mod quantize;
 mod single;
 mod wrong_input;
