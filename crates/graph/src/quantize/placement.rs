@@ -118,14 +118,14 @@ fn layer(wiring: &Wiring<'_>, at: usize) -> Option<Layer> {
     if wiring.is_constant(input) || tensor.dtype() != DataType::F32 || tensor.is_empty() || rank < 2 {
         return None;
     }
-    let float_attribute = |name: &str| match node.attributes.get(name) {
-        Some(crate::Attribute::Float(value)) => *value,
-        _ => 1.0,
+    let is_unscaled = match node.attributes.get("alpha") {
+        Some(crate::Attribute::Float(alpha)) => (alpha - 1.0).abs() < f32::EPSILON,
+        _ => true,
     };
     let axis = match node.op_type.as_str() {
         "Conv" => 0,
         "ConvTranspose" => 1,
-        "Gemm" if rank == 2 && node.int("transA").unwrap_or(0) == 0 && float_attribute("alpha") == 1.0 => {
+        "Gemm" if rank == 2 && node.int("transA").unwrap_or(0) == 0 && is_unscaled => {
             usize::from(node.int("transB").unwrap_or(0) == 0)
         }
         "MatMul" if rank == 2 => 1,
@@ -280,12 +280,10 @@ impl<'g> Groups<'g> {
 
     /// The group of a value; one that is not moved has a group of its own.
     fn root(&mut self, value: &str) -> usize {
-        match self.numbers.get(value) {
-            Some(number) => self.top(*number),
-            None => {
-                self.parents.push(self.parents.len());
-                self.parents.len() - 1
-            }
+        if let Some(number) = self.numbers.get(value) {
+            return self.top(*number);
         }
+        self.parents.push(self.parents.len());
+        self.parents.len() - 1
     }
 }

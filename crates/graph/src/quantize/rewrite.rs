@@ -29,13 +29,13 @@ pub fn quantize(model: &mut Model, placement: &Placement, scales: &Scales) -> Re
     }
     let mut weights: HashMap<String, (String, Node)> = HashMap::new();
     for layer in placement.rounded() {
-        let weight = match weights.get(&layer.weight) {
-            Some((name, _)) => name.clone(),
-            None => {
-                let (name, node) = writer.weight(layer)?;
-                weights.insert(layer.weight.clone(), (name.clone(), node));
-                name
-            }
+        let known = weights.get(&layer.weight).map(|(name, _)| name.clone());
+        let weight = if let Some(name) = known {
+            name
+        } else {
+            let (name, node) = writer.weight(layer)?;
+            weights.insert(layer.weight.clone(), (name.clone(), node));
+            name
         };
         let value = writer.rounded_name(&layer.input);
         let node = &mut writer.model.graph.nodes[layer.node];
