@@ -124,13 +124,7 @@ pub(crate) mod tests {
                 mask: None,
                 image_size: None,
             },
-            Head::Queries {
-                logits: "logits".into(),
-                boxes: "pred_boxes".into(),
-                format: BoxFormat::CxcywhNormalized,
-                activation: Activation::Sigmoid,
-                selection: Selection::TopK { count: 100 },
-            },
+            Head::queries(Activation::Sigmoid, Selection::TopK { count: 100 }),
         )
     }
 
@@ -156,13 +150,8 @@ pub(crate) mod tests {
         let mut shortest = detector();
         shortest.input.resize = Resize::ShortestEdge { shortest: 800, longest: 1333, multiple_of: Some(16) };
         shortest.input.mask = Some(PixelMask { tensor: "pixel_mask".into(), width: 64, height: 64 });
-        shortest.head = Head::Queries {
-            logits: "logits".into(),
-            boxes: "pred_boxes".into(),
-            format: BoxFormat::CxcywhNormalized,
-            activation: Activation::Softmax { background: Background::Last },
-            selection: Selection::PerQuery,
-        };
+        shortest.head =
+            Head::queries(Activation::Softmax { background: Background::Last }, Selection::PerQuery);
         let mut parts = detector();
         parts.input.image_size = Some("orig_target_sizes".into());
         parts.head = Head::EndToEndParts {

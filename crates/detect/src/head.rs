@@ -12,7 +12,7 @@ use crate::detector::{named, refused};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Head {
-    /// DETR family: one row a query, class scores and a box. No suppression.
+    /// DETR family: one row a query, class scores and a box.
     Queries {
         /// Output of raw class scores, `[b, n, C]` (`C + 1` with a background column).
         logits: String,
@@ -24,6 +24,12 @@ pub enum Head {
         activation: Activation,
         /// Which pairs of query and class become detections.
         selection: Selection,
+        /// Default `IoU` threshold of class-aware suppression; `None`, as nearly always, where queries need none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        iou: Option<f32>,
+        /// Default confidence threshold.
+        #[serde(default = "usual_confidence", skip_serializing_if = "is_usual_confidence")]
+        confidence: f32,
     },
     /// One row an anchor or cell, suppressed by us (Ultralytics without `nms`, `YOLOv5`).
     Dense {
@@ -132,7 +138,34 @@ pub enum DenseLayout {
     /// `[b, n, 4 + C]`: `YOLOv5`, with objectness.
     RowsFirst,
 }
+/// What the post-processing of the DETR family takes for a detection where nothing else is said.
+fn usual_confidence() -> f32 {
+    Head::USUAL_CONFIDENCE
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual_confidence(confidence: &f32) -> bool {
+    confidence.to_bits() == Head::USUAL_CONFIDENCE.to_bits()
+}
+
 impl Head {
+    /// The confidence threshold of a head whose reference names no other.
+    pub const USUAL_CONFIDENCE: f32 = 0.5;
+
+    /// Queries as nearly every model of the DETR family on the Hugging Face Hub gives them: `logits`, and `pred_boxes` as
+    /// centre and size relative to the image.
+    pub fn queries(activation: Activation, selection: Selection) -> Self {
+        Self::Queries {
+            logits: "logits".into(),
+            boxes: "pred_boxes".into(),
+            format: BoxFormat::CxcywhNormalized,
+            activation,
+            selection,
+            iou: None,
+            confidence: Self::USUAL_CONFIDENCE,
+        }
+    }
+
     /// What the four numbers of a box are.
     pub fn format(&self) -> BoxFormat {
         match self {
@@ -178,7 +211,7 @@ impl Head {
             Self::Dense { activation: Activation::Softmax { .. }, .. } => {
                 Err(refused("head.activation", "`softmax`", "`none` or `sigmoid` for a dense head"))
             }
-            Self::Dense { iou, confidence, .. } => {
+            Self::Dense { iou, confidence, .. } | Self::Queries { iou, confidence, .. } => {
                 fraction("head.iou", iou.unwrap_or(0.0))?;
                 fraction("head.confidence", *confidence)
             }

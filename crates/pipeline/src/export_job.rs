@@ -1,6 +1,5 @@
 //! `export`: from a source to one ONNX file, without the rest of the flow.
 
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use deploy::PackageName;
@@ -8,7 +7,7 @@ use detect::Detector;
 use graph::ValueInfo;
 use serde::Serialize;
 
-use crate::package::write_whole;
+use crate::package::{write_model, write_whole};
 use crate::steps::acquire::acquire;
 use crate::steps::export::{ExportOptions, Maker, Origin, Tools};
 use crate::{Error, Event, Run};
@@ -57,9 +56,7 @@ pub fn export(
     let path = folder.join(format!("{name}.onnx"));
     let mut doubt = None;
     write_whole(folder, &path, |file, place| {
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        graph::onnx::write(&made.model, &mut out)?;
-        std::io::Write::flush(&mut out).map_err(|source| Error::Io { path: path.clone(), source })?;
+        write_model(&made.model, file, &path)?;
         doubt = maker.try_out(&made, place)?;
         Ok(())
     })?;

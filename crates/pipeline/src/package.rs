@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufWriter, Write as _};
 use std::path::{Component, Path};
 
 use deploy::report::{ReportData, render};
@@ -147,4 +148,11 @@ pub(crate) fn write_whole(
     file.as_file().sync_all().map_err(at)?;
     file.persist(target).map_err(|error| at(error.error))?;
     Ok(())
+}
+
+/// Writes a model's ONNX form to `file`, which is called `path`.
+pub(crate) fn write_model(model: &graph::Model, file: &mut fs::File, path: &Path) -> Result<(), Error> {
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    graph::onnx::write(model, &mut out)?;
+    out.flush().map_err(|source| Error::Io { path: path.to_owned(), source })
 }

@@ -1,7 +1,7 @@
 //! INT8 of one model: calibration images through the network, ranges, the graph with its roundings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use detect::Detector;
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::network::{Network, Outputs};
-use crate::package::write_whole;
+use crate::package::{write_model, write_whole};
 use crate::{Digest, Error, Event, ImageFile, ImageSet, Subject, map_file};
 
 /// The name of the step in its events.
@@ -56,8 +56,8 @@ pub struct Quantized {
 /// Writes `<name>_int8.onnx` and `calibration.cache` in a folder.
 ///
 /// # Errors
-/// [`Error::Options`] when nothing in the graph can be rounded, those of running the network, of reading images and of
-/// writing. Nothing is left under a final name then.
+/// [`Error::Options`] when nothing in the graph can be rounded, those of running the network, of ranges, of reading images
+/// and of writing. Nothing is left under a final name then.
 pub fn quantize(
     subject: &Subject,
     images: &ImageSet,
@@ -74,24 +74,21 @@ pub fn quantize(
     let chosen = chosen(images, options)?;
     crate::store::create_dir(folder)?;
     let seen = watch(subject, watched(&model, &placement), &chosen, &options.backend, folder, tell)?;
-    let scales = graph::quantize::scales(&placement, &seen, options.method);
+    let scales = graph::quantize::scales(&placement, &seen, options.method)?;
     graph::quantize::quantize(&mut model, &placement, &scales)?;
     model.metadata.insert(Detector::METADATA_KEY.into(), subject.detector.to_json());
     model.check()?;
 
     let (path, cache) =
         (folder.join(format!("{}_int8.onnx", subject.name)), folder.join("calibration.cache"));
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::Io { path, source }
-    };
-    write_whole(folder, &path, |file, _| {
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        graph::onnx::write(&model, &mut out)?;
-        out.flush().map_err(at(&path))
-    })?;
     let text = CalibrationCache::of(options.tensorrt_version, &seen, options.method).to_text();
-    write_whole(folder, &cache, |file, _| file.write_all(text.as_bytes()).map_err(at(&cache)))?;
+    // Both get their names only when both are on the disk.
+    write_whole(folder, &path, |file, _| {
+        write_model(&model, file, &path)?;
+        write_whole(folder, &cache, |file, _| {
+            file.write_all(text.as_bytes()).map_err(|source| Error::Io { path: cache.clone(), source })
+        })
+    })?;
     let float = placement.layers.iter().filter_map(|layer| Some((layer.output.clone(), layer.float?)));
     Ok(Quantized {
         path,
@@ -151,11 +148,8 @@ fn watch(
     let place = tempfile::Builder::new().prefix(".partial-").tempdir_in(folder);
     let place = place.map_err(|source| Error::Io { path: folder.to_owned(), source })?;
     let file = place.path().join("watched.onnx");
-    let at = |source| Error::Io { path: file.clone(), source };
-    let mut out = BufWriter::with_capacity(1 << 20, std::fs::File::create(&file).map_err(at)?);
-    graph::onnx::write(&watched, &mut out)?;
-    out.flush().map_err(at)?;
-    drop(out);
+    let created = std::fs::File::create(&file).map_err(|source| Error::Io { path: file.clone(), source });
+    write_model(&watched, &mut created?, &file)?;
     let mut network = Network::load(&file, &subject.detector, backend, None)?;
     let mut seen: BTreeMap<String, Histogram> = BTreeMap::new();
     for (done, image) in images.iter().enumerate() {

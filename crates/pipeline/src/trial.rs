@@ -225,13 +225,7 @@ mod tests {
             mask: None,
             image_size: None,
         };
-        let head = Head::Queries {
-            logits: "logits".into(),
-            boxes: "pred_boxes".into(),
-            format: BoxFormat::CxcywhNormalized,
-            activation: Activation::Sigmoid,
-            selection: Selection::TopK { count: 3 },
-        };
+        let head = Head::queries(Activation::Sigmoid, Selection::TopK { count: 3 });
         Detector::new("test", Labels::from_lines("a\nb\nc\nd\n").unwrap(), input, head)
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pipeline::{Event, Figures, ImageSet, Load};
 use serde::Serialize;
 
-use super::shared::{DescribeArgs, open};
+use super::shared::ModelArgs;
 use crate::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -16,8 +16,8 @@ use crate::progress::Progress;
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// An ONNX file or a package
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Folder of images [default: two scenes that come with the program]
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
@@ -36,11 +36,6 @@ pub(crate) struct Args {
     /// Threads of the backend [default: one a physical core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Backend
-    #[arg(long, value_name = "NAME", default_value = "embedded")]
-    backend: String,
-    #[command(flatten)]
-    describe: DescribeArgs,
 }
 
 #[derive(Serialize)]
@@ -51,7 +46,7 @@ struct Table {
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
-    let subject = open(&args.model, &args.describe)?;
+    let subject = args.model.open()?;
     let images = match &args.images {
         Some(folder) => ImageSet::of_folder(folder)?,
         None => ImageSet::built_in(),
@@ -64,8 +59,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
         threads: args.threads.map(usize::from),
     };
     let progress = Progress::new(output);
-    let figures =
-        pipeline::bench(&subject, &images, &load, &args.backend, &|event: Event<'_>| progress.show(&event));
+    let figures = pipeline::bench(&subject, &images, &load, &args.model.backend, &|event: Event<'_>| {
+        progress.show(&event)
+    });
     progress.clear();
     output.result(&Table { machine: pipeline::runtime::Machine::detect(), figures: figures? })?;
     Ok(ExitCode::SUCCESS)

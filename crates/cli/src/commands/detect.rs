@@ -7,15 +7,15 @@ use std::process::ExitCode;
 use pipeline::{FoundImage, Looking, image_files};
 use serde::Serialize;
 
-use super::shared::{DescribeArgs, fraction, open};
+use super::shared::{ModelArgs, fraction};
 use crate::Failure;
 use crate::output::Output;
 
 /// Arguments of `detect`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// An ONNX file or a package
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Images, or folders of images
     #[arg(required = true)]
     images: Vec<PathBuf>,
@@ -31,11 +31,6 @@ pub(crate) struct Args {
     /// Most detections an image
     #[arg(long, value_name = "N")]
     max: Option<usize>,
-    /// Backend
-    #[arg(long, value_name = "NAME", default_value = "embedded")]
-    backend: String,
-    #[command(flatten)]
-    describe: DescribeArgs,
 }
 
 #[derive(Serialize)]
@@ -43,10 +38,10 @@ pub(crate) struct Args {
 struct Table(Vec<FoundImage>);
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
-    let subject = open(&args.model, &args.describe)?;
+    let subject = args.model.open()?;
     let images = image_files(&args.images)?;
     let looking = Looking {
-        backend: args.backend.clone(),
+        backend: args.model.backend.clone(),
         confidence: args.confidence,
         iou: args.iou,
         most: args.max,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use pipeline::{Annotations, Evaluation, Event, ImageSet};
 use serde::Serialize;
 
-use super::shared::{DescribeArgs, open};
+use super::shared::ModelArgs;
 use crate::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -15,8 +15,8 @@ use crate::progress::Progress;
 /// Arguments of `eval`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// An ONNX file or a package
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Annotations in COCO form
     #[arg(long, value_name = "FILE")]
     annotations: PathBuf,
@@ -26,11 +26,6 @@ pub(crate) struct Args {
     /// At most this many images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Backend
-    #[arg(long, value_name = "NAME", default_value = "embedded")]
-    backend: String,
-    #[command(flatten)]
-    describe: DescribeArgs,
 }
 
 /// The scores under the names that scripts look for, then everything else.
@@ -39,7 +34,7 @@ pub(crate) struct Args {
 struct Scores(Evaluation);
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
-    let subject = open(&args.model, &args.describe)?;
+    let subject = args.model.open()?;
     let mut annotations = Annotations::open(&args.annotations)?;
     if let Some(limit) = args.limit {
         annotations = annotations.first(limit as usize);
@@ -47,7 +42,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
     let images = ImageSet::of_annotations(&args.images, &annotations.dataset)?;
     let progress = Progress::new(output);
     let tell = |event: Event<'_>| progress.show(&event);
-    let scores = pipeline::evaluate(&subject, &annotations, &images, &args.backend, &tell);
+    let scores = pipeline::evaluate(&subject, &annotations, &images, &args.model.backend, &tell);
     progress.clear();
     let scores = scores?;
     if !scores.renamed.is_empty() {

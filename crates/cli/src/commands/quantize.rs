@@ -8,7 +8,7 @@ use pipeline::graph::quantize::Method;
 use pipeline::{Event, ImageSet, Quantized, Quantizing};
 use serde::Serialize;
 
-use super::shared::{DescribeArgs, open};
+use super::shared::ModelArgs;
 use crate::Failure;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -16,8 +16,8 @@ use crate::progress::Progress;
 /// Arguments of `quantize`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// An ONNX file in float32, or a package
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Folder of calibration images
     #[arg(long, value_name = "DIR")]
     calibrate: PathBuf,
@@ -39,11 +39,6 @@ pub(crate) struct Args {
     /// The TensorRT that reads the calibration cache, such as 8.6.1 or 10.3.0
     #[arg(long, value_name = "VERSION", default_value = "10.3.0", value_parser = version)]
     tensorrt_version: u32,
-    /// Backend that runs the calibration images
-    #[arg(long, value_name = "NAME", default_value = "embedded")]
-    backend: String,
-    #[command(flatten)]
-    describe: DescribeArgs,
 }
 
 #[derive(Serialize)]
@@ -51,7 +46,7 @@ pub(crate) struct Args {
 struct Summary(Quantized);
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
-    let subject = open(&args.model, &args.describe)?;
+    let subject = args.model.open()?;
     let images = ImageSet::of_folder(&args.calibrate)?;
     let options = Quantizing {
         method: args.method,
@@ -59,7 +54,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
         seed: args.seed,
         pinned: args.float.into_iter().collect(),
         tensorrt_version: args.tensorrt_version,
-        backend: args.backend,
+        backend: args.model.backend,
     };
     let progress = Progress::new(output);
     let tell = |event: Event<'_>| progress.show(&event);

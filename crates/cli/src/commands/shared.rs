@@ -103,9 +103,22 @@ impl DescribeArgs {
     }
 }
 
-/// Opens a MODEL.
-pub(crate) fn open(model: &Path, describe: &DescribeArgs) -> Result<Subject, Error> {
-    Subject::open(model, &describe.options()?)
+/// A MODEL and what runs it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelArgs {
+    /// An ONNX file or a package
+    model: PathBuf,
+    /// Backend
+    #[arg(long, value_name = "NAME", default_value = "embedded")]
+    pub(crate) backend: String,
+    #[command(flatten)]
+    describe: DescribeArgs,
+}
+
+impl ModelArgs {
+    pub(crate) fn open(&self) -> Result<Subject, Error> {
+        Subject::open(&self.model, &self.describe.options()?)
+    }
 }
 
 /// The source that was typed. A path that is not there is taken for an id; where it looks like a slip of the pen, that

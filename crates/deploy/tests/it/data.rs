@@ -38,13 +38,7 @@ pub(crate) fn detector() -> Detector {
             mask: None,
             image_size: None,
         },
-        Head::Queries {
-            logits: "logits".into(),
-            boxes: "pred_boxes".into(),
-            format: BoxFormat::CxcywhNormalized,
-            activation: Activation::Sigmoid,
-            selection: Selection::TopK { count: 100 },
-        },
+        Head::queries(Activation::Sigmoid, Selection::TopK { count: 100 }),
     )
 }
 

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use graph::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::nms::suppress;
 use crate::{BoxFormat, Cxcywh, Detector, Error, Geometry, Head, Xyxy};
 
 /// One object found in an image.
@@ -43,16 +44,20 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
-    /// What the reference post-processing of this head uses: Ultralytics' numbers for dense heads, confidence 0.5 and
-    /// boxes as they are for the others.
+    /// What the reference post-processing of this head uses: Ultralytics' numbers for dense heads, the head's own for
+    /// queries, confidence 0.5 and boxes as they are for the others.
     pub fn for_head(head: &Head) -> Self {
-        let base = Self { confidence: 0.5, iou: 0.7, max_detections: 300, clip: false };
+        let base = Self { confidence: Head::USUAL_CONFIDENCE, iou: 0.7, max_detections: 300, clip: false };
         match head {
             Head::Dense { iou, confidence, .. } => {
                 Self { confidence: *confidence, iou: iou.unwrap_or(base.iou), clip: true, ..base }
             }
+            // Where queries are suppressed, their boxes are also cut at the image's edges.
+            Head::Queries { iou, confidence, .. } => {
+                Self { confidence: *confidence, iou: iou.unwrap_or(base.iou), clip: iou.is_some(), ..base }
+            }
             Head::EndToEnd { .. } => Self { confidence: 0.25, clip: true, ..base },
-            Head::Queries { .. } | Head::EndToEndParts { .. } => base,
+            Head::EndToEndParts { .. } => base,
         }
     }
 
@@ -79,10 +84,15 @@ impl Detector {
     ) -> Result<Vec<Detections>, Error> {
         let outputs = Outputs { all: outputs, batch: geometries.len() };
         let mut images = match &self.head {
-            Head::Queries { logits, boxes, format, activation, selection } => {
+            Head::Queries { logits, boxes, format, activation, selection, iou, confidence: _ } => {
                 let rows = queries::Rows::read(&outputs, logits, boxes, *activation, self.labels.len())?;
                 let place = |row: usize, b: [f32; 4]| to_original(*format, &geometries[row], b);
-                rows.select(*selection, thresholds, place)
+                let mut images = rows.select(*selection, thresholds, place);
+                if iou.is_some() {
+                    // Suppression is the head's, its threshold the caller's.
+                    images = images.into_iter().map(|found| suppress(found, thresholds.iou)).collect();
+                }
+                images
             }
             Head::Dense { output, layout, objectness, format, activation, iou, confidence: _ } => {
                 let rows = dense::Rows::read(

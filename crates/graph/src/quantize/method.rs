@@ -10,8 +10,7 @@ const LEVELS: usize = 128;
 const IMPOSSIBLE: f64 = 1e-9;
 
 /// How the range of a value is chosen. Values beyond it are cut off; a wider range rounds the others more coarsely.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Method {
     /// The largest magnitude: nothing is cut off.
     MinMax,

@@ -41,19 +41,18 @@ pub enum Float {
 }
 
 /// A convolution or linear layer.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
     /// Its place among the graph's nodes.
-    #[serde(skip)]
     pub(super) node: usize,
     /// The value that it makes, which names it: nodes of foreign files may have no name.
     pub output: String,
     /// The value that goes in.
-    pub input: String,
+    pub(super) input: String,
     /// The weights.
-    pub weight: String,
+    pub(super) weight: String,
     /// The dimension of the weights that counts output channels.
-    pub axis: usize,
+    pub(super) axis: usize,
     /// Why it is not rounded; `None` when it is.
     pub float: Option<Float>,
 }
@@ -185,16 +184,16 @@ fn decided_by(node: &Node) -> Option<&str> {
 
 /// The residual sums between rounded layers, each with the input that does not come from a convolution.
 fn sums(wiring: &Wiring<'_>, rounded: &HashMap<usize, &Layer>) -> Vec<(usize, usize)> {
+    let (convolved, feeding) = (convolved(wiring, rounded), feeding(wiring, rounded));
     let mut sums = Vec::new();
     for (at, node) in wiring.graph.nodes.iter().enumerate() {
         let [a, b] = node.inputs.as_slice() else { continue };
-        let feeds_a_layer = node.outputs.first().is_some_and(|sum| reaches_a_layer(wiring, rounded, sum, 3));
+        let feeds_a_layer = node.outputs.first().is_some_and(|sum| feeding.contains(sum.as_str()));
         if node.op_type != "Add" || wiring.is_constant(a) || wiring.is_constant(b) || !feeds_a_layer {
             continue;
         }
         // The convolution can only be run together with the sum when nothing else reads its result.
-        let convolved =
-            |value: &str| wiring.readers(value).len() == 1 && is_convolved(wiring, rounded, value, 3);
+        let convolved = |value: &str| wiring.readers(value) == 1 && convolved.contains(value);
         match (convolved(a), convolved(b)) {
             (true, _) => sums.push((at, 1)),
             (false, true) => sums.push((at, 0)),
@@ -204,36 +203,35 @@ fn sums(wiring: &Wiring<'_>, rounded: &HashMap<usize, &Layer>) -> Vec<(usize, us
     sums
 }
 
-/// Whether a value is the result of a rounded convolution with its activation.
-fn is_convolved(wiring: &Wiring<'_>, rounded: &HashMap<usize, &Layer>, value: &str, deepest: usize) -> bool {
-    let Some(at) = wiring.maker(value).filter(|_| deepest > 0) else { return false };
-    let node = wiring.node(at);
-    if rounded.contains_key(&at) {
-        return node.op_type == "Conv";
+/// The results of rounded convolutions, with and without their activations.
+fn convolved<'g>(wiring: &Wiring<'g>, rounded: &HashMap<usize, &Layer>) -> HashSet<&'g str> {
+    let mut found = HashSet::new();
+    for (at, node) in wiring.graph.nodes.iter().enumerate() {
+        let is_gate =
+            |value: &String| wiring.maker(value).is_some_and(|gate| wiring.node(gate).op_type == "Sigmoid");
+        let activates = ACTIVATIONS.contains(&node.op_type.as_str())
+            || node.op_type == "Mul" && node.inputs.iter().any(is_gate);
+        let is_convolved = node.op_type == "Conv" && rounded.contains_key(&at)
+            || activates && node.inputs.iter().any(|input| found.contains(input.as_str()));
+        if is_convolved {
+            found.extend(node.outputs.iter().map(String::as_str));
+        }
     }
-    let is_gate = node.op_type == "Mul"
-        && node
-            .inputs
-            .iter()
-            .any(|input| wiring.maker(input).is_some_and(|gate| wiring.node(gate).op_type == "Sigmoid"));
-    let activates = ACTIVATIONS.contains(&node.op_type.as_str()) || is_gate;
-    activates && node.inputs.iter().any(|input| is_convolved(wiring, rounded, input, deepest - 1))
+    found
 }
 
-/// Whether a rounded layer reads a value, directly or behind an activation.
-fn reaches_a_layer(
-    wiring: &Wiring<'_>,
-    rounded: &HashMap<usize, &Layer>,
-    value: &str,
-    deepest: usize,
-) -> bool {
-    deepest > 0
-        && wiring.readers(value).iter().any(|at| {
-            let node = wiring.node(*at);
-            rounded.contains_key(at)
-                || (ACTIVATIONS.contains(&node.op_type.as_str()) || MOVING.contains(&node.op_type.as_str()))
-                    && node.outputs.iter().any(|next| reaches_a_layer(wiring, rounded, next, deepest - 1))
-        })
+/// The values that a rounded layer reads, directly or behind what only activates or moves them.
+fn feeding<'g>(wiring: &Wiring<'g>, rounded: &HashMap<usize, &Layer>) -> HashSet<&'g str> {
+    let mut found = HashSet::new();
+    for (at, node) in wiring.graph.nodes.iter().enumerate().rev() {
+        let op = node.op_type.as_str();
+        let passes_on = (ACTIVATIONS.contains(&op) || MOVING.contains(&op))
+            && node.outputs.iter().any(|output| found.contains(output.as_str()));
+        if rounded.contains_key(&at) || passes_on {
+            found.extend(node.inputs.iter().map(String::as_str));
+        }
+    }
+    found
 }
 
 /// Values that have one scale: a forest of the values that are only moved into each other.
@@ -271,8 +269,10 @@ impl<'g> Groups<'g> {
         number
     }
 
-    fn top(&self, mut number: usize) -> usize {
+    /// The number that stands for the group. What was passed on the way is shortened, so that long chains stay fast.
+    fn top(&mut self, mut number: usize) -> usize {
         while self.parents[number] != number {
+            self.parents[number] = self.parents[self.parents[number]];
             number = self.parents[number];
         }
         number
@@ -280,8 +280,8 @@ impl<'g> Groups<'g> {
 
     /// The group of a value; one that is not moved has a group of its own.
     fn root(&mut self, value: &str) -> usize {
-        if let Some(number) = self.numbers.get(value) {
-            return self.top(*number);
+        if let Some(number) = self.numbers.get(value).copied() {
+            return self.top(number);
         }
         self.parents.push(self.parents.len());
         self.parents.len() - 1

@@ -1,6 +1,7 @@
 //! The graph with its roundings written in.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use super::Scales;
 use super::placement::{Layer, Placement};
@@ -27,28 +28,23 @@ pub fn quantize(model: &mut Model, placement: &Placement, scales: &Scales) -> Re
         let scale = scale.ok_or_else(|| Error::Invalid(format!("`{value}` has no scale")))?;
         writer.pair(value, scale)?;
     }
-    let mut weights: HashMap<String, (String, Node)> = HashMap::new();
+    // Weights that several layers share are rounded once for each dimension that counts their channels.
+    let mut weights: BTreeMap<(&str, usize), Node> = BTreeMap::new();
     for layer in placement.rounded() {
-        let known = weights.get(&layer.weight).map(|(name, _)| name.clone());
-        let weight = if let Some(name) = known {
-            name
-        } else {
-            let (name, node) = writer.weight(layer)?;
-            weights.insert(layer.weight.clone(), (name.clone(), node));
-            name
+        let widened = match weights.entry((&layer.weight, layer.axis)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(writer.weight(layer)?),
         };
         let value = writer.rounded_name(&layer.input);
         let node = &mut writer.model.graph.nodes[layer.node];
         node.inputs[0] = value;
-        node.inputs[1] = weight;
+        node.inputs[1].clone_from(&widened.outputs[0]);
     }
     for (node, input) in &placement.sums {
         let value = writer.rounded_name(&writer.model.graph.nodes[*node].inputs[*input]);
         writer.model.graph.nodes[*node].inputs[*input] = value;
     }
-    let mut weights: Vec<(String, Node)> = weights.into_values().collect();
-    weights.sort_by(|a, b| a.0.cmp(&b.0));
-    writer.put_in_order(weights.into_iter().map(|(_, node)| node));
+    writer.put_in_order(weights.into_values());
     model.graph.drop_dead_parts();
     Ok(())
 }
@@ -77,12 +73,12 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The weights in eight bits, and the node that widens them.
-    fn weight(&mut self, layer: &Layer) -> Result<(String, Node), Error> {
+    /// Rounds a layer's weights to eight bits; gives the node that widens them.
+    fn weight(&mut self, layer: &Layer) -> Result<Node, Error> {
         let tensor = &self.model.graph.initializers[&layer.weight];
         let (codes, scales) = rounded(tensor, layer.axis)?;
         let channels = scales.len();
-        let name = &layer.weight;
+        let name = format!("{}/{}", layer.weight, layer.axis);
         let zeros = Tensor::new(DataType::I8, [channels], vec![0_u8; channels].into())?;
         let scales = Tensor::from_f32([channels], scales)?;
         let inputs = vec![
@@ -90,10 +86,9 @@ impl Writer<'_> {
             self.constant(format!("{name}/scale"), scales)?,
             self.constant(format!("{name}/zero"), zeros)?,
         ];
-        let output = format!("{name}/rounded");
-        let mut widen = node("DequantizeLinear", &output, inputs);
+        let mut widen = node("DequantizeLinear", &format!("{name}/rounded"), inputs);
         widen.attributes.insert("axis".into(), (layer.axis as i64).into());
-        Ok((output, widen))
+        Ok(widen)
     }
 
     fn constant(&mut self, name: String, tensor: Tensor) -> Result<String, Error> {

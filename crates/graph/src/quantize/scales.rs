@@ -3,26 +3,33 @@
 use std::collections::BTreeMap;
 
 use super::{Histogram, LARGEST_CODE, Method, Placement};
-use crate::CalibrationCache;
+use crate::{CalibrationCache, CalibrationEntry, Error};
 
 /// The scale of each rounded value: the size of one step, by the value's name.
 pub type Scales = BTreeMap<String, f32>;
 
-/// The scales of everything that `placement` rounds. Values of one group are looked at together and get one scale; a
-/// value that no histogram watched gets none.
-pub fn scales(placement: &Placement, seen: &BTreeMap<String, Histogram>, method: Method) -> Scales {
+/// The scales of everything that `placement` rounds. Values of one group are looked at together and get one scale.
+///
+/// # Errors
+/// [`Error::Invalid`] for a value that no histogram watched, or that was not always a finite number.
+pub fn scales(
+    placement: &Placement,
+    seen: &BTreeMap<String, Histogram>,
+    method: Method,
+) -> Result<Scales, Error> {
     let mut groups: BTreeMap<usize, Histogram> = BTreeMap::new();
     for (value, group) in &placement.values {
-        if let Some(histogram) = seen.get(value) {
-            groups.entry(*group).or_default().merge(histogram);
+        let histogram =
+            seen.get(value).ok_or_else(|| Error::Invalid(format!("the range of `{value}` is not known")))?;
+        if histogram.not_finite() > 0 {
+            let reason = "is infinite or NaN on the calibration images, so it has no range";
+            return Err(Error::Invalid(format!("`{value}` {reason}")));
         }
+        groups.entry(*group).or_default().merge(histogram);
     }
     let steps: BTreeMap<usize, f32> =
         groups.iter().map(|(group, histogram)| (*group, step(method.range(histogram)))).collect();
-    let of = |(value, group): (&String, &usize)| {
-        seen.contains_key(value).then(|| Some((value.clone(), *steps.get(group)?))).flatten()
-    };
-    placement.values.iter().filter_map(of).collect()
+    Ok(placement.values.iter().map(|(value, group)| (value.clone(), steps[group])).collect())
 }
 
 impl CalibrationCache {
@@ -32,16 +39,11 @@ impl CalibrationCache {
     /// A cache for a TensorRT version in the header's form (`8602`, `101601`): one scale a value that was watched, without
     /// groups, as TensorRT joins values itself.
     pub fn of(version: u32, seen: &BTreeMap<String, Histogram>, method: Method) -> Self {
-        let entry = |(name, histogram): (&String, &Histogram)| crate::CalibrationEntry {
+        let entry = |(name, histogram): (&String, &Histogram)| CalibrationEntry {
             name: name.clone(),
             scale: step(method.range(histogram)),
         };
         Self { version, algorithm: Self::ENTROPY.into(), entries: seen.iter().map(entry).collect() }
-    }
-
-    /// The scales by name.
-    pub fn scales(&self) -> Scales {
-        self.entries.iter().map(|entry| (entry.name.clone(), entry.scale)).collect()
     }
 }
 

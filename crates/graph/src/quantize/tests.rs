@@ -69,12 +69,12 @@ fn layers_are_rounded_but_the_one_that_decides() {
 fn roundings_are_written_where_they_belong() {
     let mut model = network();
     let placement = Placement::new(&model, &PlacementOptions::default());
-    let scales = scales(&placement, &seen(), Method::MinMax);
+    let scales = scales(&placement, &seen(), Method::MinMax).unwrap();
     assert!((scales["b"] - 4.0 / 127.0).abs() < 1e-9, "the wider of the group");
     quantize(&mut model, &placement, &scales).unwrap();
     model.check().unwrap();
     let of = |output: &str| model.graph.nodes.iter().find(|node| node.outputs[0] == output).unwrap();
-    assert_eq!(of("a").inputs, ["x/rounded", "w1/rounded"]);
+    assert_eq!(of("a").inputs, ["x/rounded", "w1/0/rounded"]);
     assert_eq!(of("d").inputs, ["c", "b/rounded"]);
     assert_eq!(of("e").inputs, ["d", "b"], "the sum's result is rounded behind the concatenation");
     assert_eq!(of("f").inputs[0], "e/rounded");
@@ -90,6 +90,12 @@ fn what_was_not_watched_cannot_be_rounded() {
     let placement = Placement::new(&model, &PlacementOptions::default());
     let error = quantize(&mut model, &placement, &Scales::new()).unwrap_err();
     assert!(error.to_string().contains("no scale"), "{error}");
+    let error = scales(&placement, &BTreeMap::new(), Method::Mse).unwrap_err();
+    assert!(error.to_string().contains("is not known"), "{error}");
+    let mut broken = seen();
+    broken.get_mut("e").unwrap().observe(&[f32::NAN]);
+    let error = scales(&placement, &broken, Method::Mse).unwrap_err();
+    assert!(error.to_string().contains("`e` is infinite or NaN"), "{error}");
     model.opsets.insert(String::new(), 12);
     let error = quantize(&mut model, &placement, &Scales::new()).unwrap_err();
     assert!(error.to_string().contains("opset 13"), "{error}");
@@ -100,6 +106,36 @@ fn a_cache_holds_every_value_that_was_watched() {
     let cache = crate::CalibrationCache::of(8602, &seen(), Method::MinMax);
     assert!(cache.to_text().starts_with("TRT-8602-EntropyCalibration2\nb: "));
     let read = crate::CalibrationCache::read(cache.to_text().as_bytes()).unwrap();
-    assert_eq!(read.scales()["f"].to_bits(), (8.0_f32 / 127.0).to_bits());
-    assert_eq!(read.scales().len(), 4);
+    assert_eq!(read, cache);
+    let of_f = read.entries.iter().find(|entry| entry.name == "f").unwrap();
+    assert_eq!((of_f.scale.to_bits(), read.entries.len()), ((8.0_f32 / 127.0).to_bits(), 4));
+}
+
+#[test]
+fn shared_weights_are_rounded_along_the_channels_of_each_layer() {
+    let mut model = network();
+    let graph = &mut model.graph;
+    graph.initializers.insert("m".into(), Tensor::from_f32([2, 2], vec![1.0, 2.0, 3.0, 4.0]).unwrap());
+    let product = |op: &str, input: &str, output: &str| Node {
+        op_type: op.into(),
+        inputs: vec![input.into(), "m".into()],
+        outputs: vec![output.into()],
+        ..Node::default()
+    };
+    // Both read "y" and go on to a layer of their own, so that neither decides.
+    let mut transposed = product("Gemm", "p", "q");
+    transposed.attributes.insert("transB".into(), 1.into());
+    graph.nodes.extend([product("MatMul", "y", "p"), transposed, product("MatMul", "q", "z")]);
+    graph.outputs[0].name = "z".into();
+    let placement = Placement::new(&model, &PlacementOptions::default());
+    let all = placement.values.keys().map(|value| (value.clone(), 0.1)).collect();
+    quantize(&mut model, &placement, &all).unwrap();
+    let weights = |output: &str| {
+        let node = model.graph.nodes.iter().find(|node| node.outputs[0] == output).unwrap();
+        node.inputs[1].clone()
+    };
+    assert_eq!((weights("p"), weights("q")), ("m/1/rounded".into(), "m/0/rounded".into()));
+    let scales = |name: &str| model.graph.initializers[name].to_f32().unwrap();
+    assert_eq!(scales("m/1/scale"), [3.0 / 127.0, 4.0 / 127.0]);
+    assert_eq!(scales("m/0/scale"), [2.0 / 127.0, 4.0 / 127.0]);
 }

@@ -8,7 +8,7 @@ use crate::{Graph, Node};
 pub(super) struct Wiring<'g> {
     pub(super) graph: &'g Graph,
     makers: HashMap<&'g str, usize>,
-    readers: HashMap<&'g str, Vec<usize>>,
+    readers: HashMap<&'g str, usize>,
 }
 
 impl<'g> Wiring<'g> {
@@ -19,7 +19,7 @@ impl<'g> Wiring<'g> {
                 wiring.makers.insert(output, at);
             }
             for input in node.inputs.iter().filter(|input| !input.is_empty()) {
-                wiring.readers.entry(input).or_default().push(at);
+                *wiring.readers.entry(input).or_default() += 1;
             }
         }
         wiring
@@ -34,9 +34,9 @@ impl<'g> Wiring<'g> {
         self.makers.get(value).copied()
     }
 
-    /// The nodes that read a value, one of them twice when it reads it twice.
-    pub(super) fn readers(&self, value: &str) -> &[usize] {
-        self.readers.get(value).map_or(&[], Vec::as_slice)
+    /// How often a value is read by nodes of this graph.
+    pub(super) fn readers(&self, value: &str) -> usize {
+        self.readers.get(value).copied().unwrap_or(0)
     }
 
     pub(super) fn is_constant(&self, value: &str) -> bool {

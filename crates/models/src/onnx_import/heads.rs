@@ -328,6 +328,8 @@ fn queries_head(logits: &ValueInfo, boxes: &ValueInfo, activation: Activation, c
         format: BoxFormat::CxcywhNormalized,
         activation,
         selection,
+        iou: None,
+        confidence: Head::USUAL_CONFIDENCE,
     }
 }
 

@@ -187,7 +187,7 @@ def detections(detector, out, image, way_back, threshold=None):
     if head.get("iou") is not None:
         kept = suppressed(boxes, labels, head["iou"])
         boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-    if kind in ("dense", "end_to_end"):  # as Ultralytics does
+    if kind in ("dense", "end_to_end") or head.get("iou") is not None:  # as the originals do
         boxes = np.clip(boxes, 0, np.tile(image.size, 2))
     return [(int(l), float(s), [float(v) for v in b]) for l, s, b in zip(labels[:300], scores, boxes)]
 

@@ -176,7 +176,7 @@ fn place(resize: &Resize) -> String {
 
 fn suppression(head: &Head) -> (String, &'static str) {
     match head {
-        Head::Dense { iou: Some(iou), .. } => {
+        Head::Dense { iou: Some(iou), .. } | Head::Queries { iou: Some(iou), .. } => {
             let lines = filled(include_str!("rust/suppress.rs.in"), &[("IOU", &number(*iou))]);
             (lines, include_str!("rust/overlap.rs.in"))
         }

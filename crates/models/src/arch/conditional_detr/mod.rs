@@ -101,13 +101,7 @@ impl Architecture for ConditionalDetr {
 
 /// The description of a detector whose head scores each class by itself.
 pub(super) fn detector(architecture: &str, labels: Labels, input: ImageInput) -> Detector {
-    let head = Head::Queries {
-        logits: "logits".into(),
-        boxes: "pred_boxes".into(),
-        format: BoxFormat::CxcywhNormalized,
-        activation: Activation::Sigmoid,
-        selection: Selection::TopK { count: DETECTIONS },
-    };
+    let head = Head::queries(Activation::Sigmoid, Selection::TopK { count: DETECTIONS });
     Detector::new(architecture, labels, input, head)
 }
 

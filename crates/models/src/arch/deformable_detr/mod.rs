@@ -54,13 +54,7 @@ impl Architecture for DeformableDetr {
 
     fn detector(&self, source: Source<'_>, labels: Labels, input: ImageInput) -> Result<Detector, Error> {
         DeformableDetrConfig::read(source.config)?;
-        let head = Head::Queries {
-            logits: "logits".into(),
-            boxes: "pred_boxes".into(),
-            format: BoxFormat::CxcywhNormalized,
-            activation: Activation::Sigmoid,
-            selection: Selection::TopK { count: DETECTIONS },
-        };
+        let head = Head::queries(Activation::Sigmoid, Selection::TopK { count: DETECTIONS });
         Ok(Detector::new(self.model_type(), labels, input, head))
     }
 

@@ -92,13 +92,7 @@ pub(super) fn detector(
     input: ImageInput,
 ) -> Result<Detector, Error> {
     DetrConfig::read(source.config, DEFAULTS)?;
-    let head = Head::Queries {
-        logits: "logits".into(),
-        boxes: "pred_boxes".into(),
-        format: BoxFormat::CxcywhNormalized,
-        activation: Activation::Softmax { background: Background::Last },
-        selection: Selection::PerQuery,
-    };
+    let head = Head::queries(Activation::Softmax { background: Background::Last }, Selection::PerQuery);
     Ok(Detector::new(architecture, labels, input, head))
 }
 

@@ -110,6 +110,8 @@ pub(super) fn detector(
         activation: Activation::Sigmoid,
         // The processor names a query by all tokens above a threshold, and scores it by the best.
         selection: Selection::PerQuery,
+        iou: None,
+        confidence: 0.25,
     };
     Ok(Detector::new(architecture, labels, input, head))
 }

@@ -80,13 +80,7 @@ impl Architecture for LwDetr {
 
 /// The head of detectors whose classes do not exclude each other.
 pub(super) fn head(count: u32) -> Head {
-    Head::Queries {
-        logits: "logits".into(),
-        boxes: "pred_boxes".into(),
-        format: BoxFormat::CxcywhNormalized,
-        activation: Activation::Sigmoid,
-        selection: Selection::TopK { count },
-    }
+    Head::queries(Activation::Sigmoid, Selection::TopK { count })
 }
 
 /// The rows of the class head of a checkpoint.

@@ -67,6 +67,8 @@ impl Architecture for OmDetTurbo {
             format: BoxFormat::CxcywhNormalized,
             activation: Activation::Sigmoid,
             selection: Selection::TopK { count: config.queries as u32 },
+            iou: Some(0.5),
+            confidence: 0.3,
         };
         Ok(Detector::new(self.model_type(), labels, input, head))
     }

@@ -82,6 +82,8 @@ pub(super) fn detector(
         format: BoxFormat::CxcywhNormalized,
         activation: Activation::Sigmoid,
         selection: Selection::PerQuery,
+        iou: None,
+        confidence: 0.1,
     };
     Ok(Detector::new(architecture, labels, input, head))
 }

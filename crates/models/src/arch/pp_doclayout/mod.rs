@@ -81,6 +81,8 @@ fn detector(
         format,
         activation: Activation::Sigmoid,
         selection: Selection::TopK { count },
+        iou: None,
+        confidence: Head::USUAL_CONFIDENCE,
     };
     Ok(Detector::new(architecture, labels, input, head))
 }

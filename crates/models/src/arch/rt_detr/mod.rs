@@ -85,13 +85,7 @@ pub(super) fn detector(
     } else {
         (Activation::Softmax { background: Background::Last }, Selection::PerQuery)
     };
-    let head = Head::Queries {
-        logits: "logits".into(),
-        boxes: "pred_boxes".into(),
-        format: BoxFormat::CxcywhNormalized,
-        activation,
-        selection,
-    };
+    let head = Head::queries(activation, selection);
     Ok(Detector::new(architecture, labels, input, head))
 }
 

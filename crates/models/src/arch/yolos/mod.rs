@@ -47,13 +47,7 @@ impl Architecture for Yolos {
         YolosConfig::read(source.config)?;
         let options = source.options;
         let input = if options.resize.is_none() { stretched(input, options.size.is_none()) } else { input };
-        let head = Head::Queries {
-            logits: "logits".into(),
-            boxes: "pred_boxes".into(),
-            format: BoxFormat::CxcywhNormalized,
-            activation: Activation::Softmax { background: Background::Last },
-            selection: Selection::PerQuery,
-        };
+        let head = Head::queries(Activation::Softmax { background: Background::Last }, Selection::PerQuery);
         Ok(Detector::new(self.model_type(), labels, input, head))
     }
 
