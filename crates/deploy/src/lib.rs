@@ -14,8 +14,8 @@ mod tree;
 
 pub use error::Error;
 pub use manifest::{
-    Accuracy, Artefact, Bound, Check, ClassAccuracy, CocoMetrics, Dataset, Licence, Manifest, Precision,
-    Source, SourceFile, StepRecord, Tool, Verdict,
+    Accuracy, Artefact, Bound, Calibration, CalibrationImage, Check, ClassAccuracy, CocoMetrics, Dataset,
+    Licence, Manifest, MapChange, Precision, Source, SourceFile, StepRecord, Tool, Verdict,
 };
 pub use measurements::{
     Capture, CaptureMode, DeepStream, Engine, Figure, Gpu, ImageTimes, Latency, Machine, Measurements,

@@ -4,6 +4,7 @@
 //! Those belong in [`crate::Measurements`].
 
 use std::fmt;
+use std::str::FromStr;
 
 use detect::Detector;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub struct Manifest {
     pub steps: Vec<StepRecord>,
     /// The files that are the result, by path.
     pub artefacts: Vec<Artefact>,
+    /// The images that the ranges of INT8 were taken from; `None` without INT8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// What was compared with a bound.
     pub checks: Vec<Check>,
     /// COCO scores, one entry an evaluated artefact; empty when there were no annotations.
@@ -122,6 +126,20 @@ pub enum Precision {
     Int8,
 }
 
+impl Precision {
+    /// All of them, the most exact first.
+    pub const ALL: [Self; 3] = [Self::Fp32, Self::Fp16, Self::Int8];
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|precision| precision.to_string() == text);
+        known.ok_or_else(|| format!("`{text}` is none of fp32, fp16, int8"))
+    }
+}
+
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -130,6 +148,32 @@ impl fmt::Display for Precision {
             Self::Int8 => "int8",
         })
     }
+}
+
+/// How the ranges of INT8 were found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// How a range was chosen from the values seen.
+    pub method: String,
+    /// Which images were chosen: another seed chooses others.
+    pub seed: u64,
+    /// Layers with weights in eight bits.
+    pub layers: u64,
+    /// Layers that stay in floating point, by the value that they make.
+    pub float: Vec<String>,
+    /// The images, in the order that they were looked at.
+    pub images: Vec<CalibrationImage>,
+}
+
+/// An image that ranges were taken from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrationImage {
+    /// Its path below the image folder.
+    pub path: String,
+    /// SHA-256, 64 hexadecimal digits.
+    pub sha256: String,
 }
 
 /// Something that was compared with a bound.
@@ -222,6 +266,23 @@ pub struct Accuracy {
     pub metrics: CocoMetrics,
     /// By class, in order of id.
     pub classes: Vec<ClassAccuracy>,
+    /// The change of mAP from the fp32 model on the same images; `None` for that model itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<MapChange>,
+}
+
+/// A change of mAP with its uncertainty.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MapChange {
+    /// mAP minus that of the fp32 model.
+    pub map: f64,
+    /// Lower end of the 95 % interval, by a paired bootstrap over images.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+    /// How often images were drawn anew.
+    pub samples: u64,
 }
 
 /// A set of annotated images.

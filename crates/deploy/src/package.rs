@@ -16,6 +16,8 @@ pub mod paths {
     pub const MEASUREMENTS: &str = "measurements.json";
     /// Class names, one a line.
     pub const LABELS: &str = "config/labels.txt";
+    /// TensorRT's calibration cache, for TensorRT up to 10.
+    pub const CALIBRATION_CACHE: &str = "config/calibration.cache";
     /// The detector's description.
     pub const DETECTOR: &str = "config/detector.json";
     /// Folder of annotated images.

@@ -80,16 +80,8 @@ fn pixels() {
 }
 
 fn outputs() {
-    let queries = detector(
-        Resize::Stretch,
-        Head::Queries {
-            logits: "logits".into(),
-            boxes: "boxes".into(),
-            format: BoxFormat::CxcywhNormalized,
-            activation: Activation::Sigmoid,
-            selection: Selection::TopK { count: 300 },
-        },
-    );
+    let queries =
+        detector(Resize::Stretch, Head::queries(Activation::Sigmoid, Selection::TopK { count: 300 }));
     let dense = detector(
         LETTERBOX,
         Head::Dense {

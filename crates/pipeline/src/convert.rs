@@ -51,6 +51,7 @@ pub(crate) fn accuracy(model: &str, evaluation: &Evaluation) -> Accuracy {
             ar_large: score(scores.ar_large),
         },
         classes: classes.collect(),
+        change: None,
     }
 }
 
@@ -61,7 +62,7 @@ pub(crate) fn curves(evaluation: &Evaluation) -> Vec<PrecisionRecall> {
     if precision.is_empty() { Vec::new() } else { vec![curve] }
 }
 
-pub(crate) fn machine(machine: &runtime::Machine, figures: &Figures) -> Machine {
+pub(crate) fn machine(machine: &runtime::Machine, figures: Option<&Figures>) -> Machine {
     let gpus = machine.gpus.iter().map(|gpu| Gpu {
         name: gpu.name.clone(),
         memory_bytes: gpu.memory_mib.map(|mib| mib << 20),
@@ -73,7 +74,7 @@ pub(crate) fn machine(machine: &runtime::Machine, figures: &Figures) -> Machine 
         cores: u32::try_from(machine.cores).unwrap_or(u32::MAX),
         memory_bytes: machine.memory_bytes,
         gpus: gpus.collect(),
-        software: [(figures.backend.clone(), figures.version.clone())].into(),
+        software: figures.map(|f| (f.backend.clone(), f.version.clone())).into_iter().collect(),
     }
 }
 

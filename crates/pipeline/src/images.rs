@@ -92,20 +92,24 @@ impl ImageSet {
 
     /// Every image directly in a folder, by name.
     pub fn of_folder(folder: &Path) -> Result<Self, Error> {
-        let at = |source| Error::Io { path: folder.to_owned(), source };
-        let mut names = Vec::new();
-        for entry in fs::read_dir(folder).map_err(at)? {
-            let name = entry.map_err(at)?.file_name();
-            if let Some(name) = name.to_str().filter(|name| is_image(name)) {
-                names.push(name.to_owned());
-            }
-        }
-        names.sort();
-        if names.is_empty() {
-            let reason = format!("`{}` holds no image ({})", folder.display(), EXTENSIONS.join(", "));
-            return Err(Error::Options(reason));
-        }
-        Self::of_names(folder, &names)
+        Self::of_names(folder, &names_in(folder)?)
+    }
+
+    /// At most `count` images of a folder, or of those that a COCO file names: which ones depends on the seed and on the
+    /// names alone, and only these are read.
+    ///
+    /// # Errors
+    /// [`Error::Options`] when there is none.
+    pub fn sample(path: &Path, count: usize, seed: u64) -> Result<Self, Error> {
+        let (folder, names) =
+            if path.is_dir() { (path.to_owned(), names_in(path)?) } else { named_by(path)? };
+        let mut keyed: Vec<(String, String)> = names
+            .into_iter()
+            .map(|name| (Digest::of(format!("{seed} {name}").as_bytes()).to_string(), name))
+            .collect();
+        keyed.sort_unstable();
+        let chosen: Vec<String> = keyed.into_iter().take(count).map(|(_, name)| name).collect();
+        Self::of_names(&folder, &chosen)
     }
 
     /// The images that annotations name, in order of their ids.
@@ -187,6 +191,38 @@ pub fn image_files(paths: &[PathBuf]) -> Result<Vec<ImageFile>, Error> {
         }
     }
     Ok(files)
+}
+
+/// The images directly in a folder, by name.
+fn names_in(folder: &Path) -> Result<Vec<String>, Error> {
+    let at = |source| Error::Io { path: folder.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(at)? {
+        let name = entry.map_err(at)?.file_name();
+        if let Some(name) = name.to_str().filter(|name| is_image(name)) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    if names.is_empty() {
+        let reason = format!("`{}` holds no image ({})", folder.display(), EXTENSIONS.join(", "));
+        return Err(Error::Options(reason));
+    }
+    Ok(names)
+}
+
+/// The images that a COCO file names, and their folder: the file's own, or `images` beside it.
+fn named_by(path: &Path) -> Result<(PathBuf, Vec<String>), Error> {
+    let dataset = Annotations::open(path)?.dataset;
+    let own = path.parent().unwrap_or(Path::new("")).to_owned();
+    let names: Vec<String> = dataset.images.into_iter().map(|image| image.file_name).collect();
+    let first = names.first().map(String::as_str).unwrap_or_default();
+    let folder = [own.clone(), own.join("images")].into_iter().find(|folder| folder.join(first).is_file());
+    let folder = folder.ok_or_else(|| {
+        let reason = format!("`{first}` of `{}` is neither beside it nor in `images` there", path.display());
+        Error::Options(reason)
+    })?;
+    Ok((folder, names))
 }
 
 fn is_image(name: &str) -> bool {

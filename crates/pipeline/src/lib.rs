@@ -3,6 +3,8 @@
 //! [`import`] is the whole job on one screen. Each step's record answers when its input is what it was, so running the
 //! same command again resumes. The other functions are single jobs over one file or package.
 
+mod bounds;
+mod calibration_tensors;
 mod convert;
 mod detecting;
 mod digest;
@@ -25,6 +27,7 @@ mod steps;
 mod store;
 mod subject;
 mod trial;
+mod variants;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -33,6 +36,8 @@ use deploy::{Manifest, Measurements, PackageName};
 
 pub use {deploy, graph, hub, models, runtime};
 
+pub use bounds::{AllBounds, BoundChange, Bounds};
+pub use calibration_tensors::write_calibration_tensors;
 pub use detecting::{Found, FoundImage, Looking, detect};
 pub use digest::Digest;
 pub use error::{Error, chain};
@@ -40,19 +45,19 @@ pub use export_job::{ExportedFile, export};
 pub use images::{Annotations, ImageFile, ImageSet, image_files};
 pub use inspect::{Inspection, inspect};
 pub use mapped::map_file;
-pub use package::{deliver_target, rereport, reverify};
-pub use quantize::{Quantized, Quantizing, quantize};
+pub use package::{Reverifying, deliver_target, rereport, reverify};
+pub use quantize::{Int8, Quantized, Quantizing, quantize, quantize_with_cache};
 pub use request::Request;
 pub use run::{Event, Mode, Run, Step, StepContext, Taken};
 pub use single::{bench, evaluate};
 pub use steps::evaluate::Evaluation;
 pub use steps::export::{ExportOptions, Exported};
 pub use steps::measure::{Figures, Load, Stages};
-pub use steps::verify::Bounds;
+pub use steps::quantize::Calibrating;
 pub use store::{Blob, Store, clean};
 pub use subject::Subject;
 
-use steps::{ACQUIRE, DELIVER, EVALUATE, EXPORT, MEASURE, REPORT, VERIFY};
+use steps::{ACQUIRE, DELIVER, EXPORT, REPORT};
 use steps::{acquire, report};
 
 /// What an import made.
@@ -94,20 +99,14 @@ pub fn import(request: &Request, hub: &hub::Config, run: &Run<'_>) -> Result<Imp
         steps::export::export(&acquired, &request.export, context)
     })?;
     let job = job::Job::new(&name, request, &data, &acquired, &exported, run)?;
-    let checks = run.step(VERIFY, &job.verify_key()?, |context| job.verify(context))?;
-    let evaluation = match &data.annotations {
-        Some(annotations) => {
-            let key = job.evaluate_key(annotations)?;
-            Some(run.step(EVALUATE, &key, |context| job.evaluate(annotations, context))?)
-        }
-        None => None,
-    };
-    let delivered = run.step(DELIVER, &job.deliver_key()?, |context| job.deliver(context))?;
-    let manifest = job.manifest(&run.taken(), checks, evaluation.as_ref(), &delivered);
-    let measured =
-        run.step_unless(request.remeasure, MEASURE, &job.measure_key()?, |context| job.measure(context))?;
-    let measurements = job.measurements(&run.taken(), &measured);
-    let facts = job.facts(&manifest, &measurements, evaluation.as_ref(), &delivered);
+    let variants = job.variants(run)?;
+    let proof = job.prove(&variants, run)?;
+    let delivered =
+        run.step(DELIVER, &job.deliver_key(&variants)?, |context| job.deliver(&variants, context))?;
+    let manifest = job.manifest(&run.taken(), &variants, &proof, &delivered);
+    let measured = job.measure(&variants, run)?;
+    let measurements = job.measurements(&run.taken(), &variants, &measured);
+    let facts = job.facts(&manifest, &measurements, &proof, &delivered);
     let reports = run.step(REPORT, &facts, |context| report::report(&facts, &delivered.files, context))?;
     if run.mode() == Mode::Execute {
         package::write(&run.store, &folder, &manifest, &measurements, delivered.files, reports)?;
@@ -123,8 +122,8 @@ pub fn plan(request: &Request, hub: &hub::Config, run: &Run<'_>) -> Result<(), E
     let Err(error) = import(request, hub, run) else { return Ok(()) };
     let Error::Planned { step } = error else { return Err(error) };
     // What comes after a step that runs depends on what it makes.
-    let after = steps::ALL.iter().skip_while(|known| known.name != step).skip(1);
-    for next in after.filter(|next| **next != EVALUATE || request.annotations.is_some()) {
+    let all = steps::all(&request.precisions, request.annotations.is_some());
+    for next in all.iter().skip_while(|known| known.name != step).skip(1) {
         run.tell(Event::Planned {
             step: next.name,
             reuse: false,

@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufWriter, Write as _};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use deploy::report::{ReportData, render};
 use deploy::targets::{Deployment, target};
 use deploy::{Bound, Check, Content, FileTree, Manifest, Measurements, Precision, paths};
+use detect::metrics::MapDifference;
 
-use crate::images::ImageSet;
+use crate::bounds::{AllBounds, Bounds};
+use crate::images::{Annotations, ImageSet};
 use crate::place::{self, PackageFile};
 use crate::run::{Event, Step};
 use crate::steps::EXPORT;
-use crate::steps::export::Exported;
-use crate::steps::verify::{self, Bounds};
+use crate::steps::evaluate::{change, evaluate};
+use crate::steps::export::{Exported, Origin};
+use crate::steps::verify;
 use crate::subject::read_manifest;
 use crate::{Digest, Error, Store};
 
@@ -36,40 +39,81 @@ pub(crate) fn write(
     place::place(store, &files, folder)
 }
 
-/// Compares a package's model with its source-exact graph again, on these images.
+/// What a package is verified with.
+pub struct Reverifying<'a> {
+    /// Images that are compared.
+    pub images: &'a ImageSet,
+    /// Annotations and their images, for mAP.
+    pub scored: Option<(&'a Annotations, &'a ImageSet)>,
+    /// What may differ.
+    pub bounds: &'a AllBounds,
+    /// The backend that runs the graphs.
+    pub backend: &'a str,
+}
+
+/// Compares the models of a package with its source-exact graph again.
 ///
 /// # Errors
 /// [`Error::NoExactGraph`] when the store beside the package no longer has that graph.
 pub fn reverify(
     package: &Path,
-    images: &ImageSet,
-    bounds: &Bounds,
-    backend: &str,
+    with: &Reverifying<'_>,
     tell: &dyn Fn(Event<'_>),
 ) -> Result<Vec<Check>, Error> {
     let package =
         &fs::canonicalize(package).map_err(|source| Error::Io { path: package.to_owned(), source })?;
     let manifest = read_manifest(package)?;
-    let missing = || Error::NoExactGraph { package: package.clone() };
+    let (exact, is_ours) = exact_graph(package, &manifest)?;
+    let Step { name: step, .. } = crate::steps::VERIFY.first();
+    let progress = |unit| move |done, total| tell(Event::Progress { step, unit, done, total });
+    let score = |onnx: &Path, annotations: &Annotations, images: &ImageSet| {
+        evaluate(onnx, &manifest.detector, with.backend, annotations, images, &progress("images"))
+    };
+    let reference =
+        with.scored.map(|(annotations, images)| score(&exact, annotations, images)).transpose()?;
+    let mut checks = vec![integrity(package, &manifest)];
+    let first = paths::model(&manifest.name, Precision::Fp32);
+    for artefact in &manifest.artefacts {
+        let Some(precision) = artefact.precision else { continue };
+        let (is_first, onnx) = (artefact.path == first, package.join(&artefact.path));
+        let bounds = with.bounds.of(if is_first { Precision::Fp32 } else { precision });
+        let subject = verify::Subject {
+            exact: &exact,
+            delivered: &onnx,
+            name: &artefact.path,
+            detector: &manifest.detector,
+            backend: with.backend,
+            max_batch: manifest.max_batch as usize,
+            claims: (is_ours || !is_first).then_some(precision),
+        };
+        checks.extend(verify::verify(&subject, with.images, &bounds, &progress("runs"))?);
+        if let (Some((annotations, images)), Some((_, before))) = (with.scored, &reference) {
+            let (_, found) = score(&onnx, annotations, images)?;
+            let change = change(&manifest.detector, annotations, before, &found)?;
+            checks.push(map_check(&artefact.path, "the source", &change, &bounds));
+        }
+    }
+    Ok(checks)
+}
+
+/// The source-exact graph of a package, and whether it was built here.
+fn exact_graph(package: &Path, manifest: &Manifest) -> Result<(PathBuf, bool), Error> {
+    let missing = || Error::NoExactGraph { package: package.to_owned() };
     let store = Store::open_to_look(package.parent().ok_or_else(missing)?);
     let record = manifest.steps.iter().find(|step| step.name == EXPORT.name).ok_or_else(missing)?;
     let key = Digest::from_hex(&record.key).ok_or_else(missing)?;
     let exported = store.load::<Exported>(EXPORT.name, &key).ok_or_else(missing)?.output;
-    let path = paths::model(&manifest.name, Precision::Fp32);
-    let subject = verify::Subject {
-        exact: &store.path(&exported.exact),
-        delivered: &package.join(&path),
-        name: &path,
-        detector: &manifest.detector,
-        backend,
-        max_batch: manifest.max_batch as usize,
-    };
-    let Step { name: step, .. } = crate::steps::VERIFY;
-    let mut checks = vec![integrity(package, &manifest)];
-    checks.extend(verify::verify(&subject, images, bounds, &|done, total| {
-        tell(Event::Progress { step, unit: "runs", done, total });
-    })?);
-    Ok(checks)
+    Ok((store.path(&exported.exact), exported.origin == Origin::Checkpoint))
+}
+
+/// Whether a variant is as accurate as another, with the interval that the images leave.
+pub(crate) fn map_check(path: &str, against: &str, change: &MapDifference, bounds: &Bounds) -> Check {
+    let name = format!(
+        "mAP lost against {against} (95 % interval {:.4} to {:.4})",
+        0.0 - change.high,
+        0.0 - change.low
+    );
+    Check::of(&name, path, 0.0 - change.map, Bound::AtMost(bounds.map_loss), "")
 }
 
 /// Whether every file is still what the manifest says.

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use deploy::{Calibration, CalibrationImage};
 use detect::Detector;
-use graph::quantize::{Float, Histogram, Method, Placement, PlacementOptions};
+use graph::quantize::{CacheUse, Float, Histogram, Method, Placement, PlacementOptions};
 use graph::{CalibrationCache, DataType, Facts, Model, ValueInfo};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::network::{Network, Outputs};
 use crate::package::{write_model, write_whole};
-use crate::{Digest, Error, Event, ImageFile, ImageSet, Subject, map_file};
+use crate::{Error, Event, ImageFile, ImageSet, Subject, map_file};
 
 /// The name of the step in its events.
 const STEP: &str = "quantize";
@@ -22,7 +23,7 @@ const STEP: &str = "quantize";
 pub struct Quantizing {
     /// How ranges are chosen.
     pub method: Method,
-    /// How many images are looked at.
+    /// At most this many images are looked at.
     pub count: usize,
     /// Which of them: another seed chooses others.
     pub seed: u64,
@@ -30,8 +31,16 @@ pub struct Quantizing {
     pub pinned: BTreeSet<String>,
     /// The TensorRT that reads the calibration cache, in the form of its header: `8602`, `101601`.
     pub tensorrt_version: u32,
-    /// Where the calibration images are run.
-    pub backend: String,
+}
+
+impl Quantizing {
+    /// Everything that the result depends on besides the model, the images and the backend, for a step's key.
+    pub(crate) fn key(&self) -> serde_json::Value {
+        serde_json::json!({
+            "method": self.method.to_string(), "seed": self.seed, "float": self.pinned,
+            "tensorrt": self.tensorrt_version,
+        })
+    }
 }
 
 /// A quantized model.
@@ -41,8 +50,18 @@ pub struct Quantized {
     pub path: PathBuf,
     /// TensorRT's calibration cache for the same network.
     pub cache: PathBuf,
+    /// What was rounded, and from which images.
+    #[serde(flatten)]
+    pub about: Int8,
+}
+
+/// What was rounded, and from which images.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Int8 {
     /// How ranges were chosen.
     pub method: String,
+    /// Which images were chosen.
+    pub seed: u64,
     /// Layers that are rounded.
     pub rounded: usize,
     /// Layers that stay in floating point, and why.
@@ -50,7 +69,31 @@ pub struct Quantized {
     /// The share of the FLOPs that is in eight bits; absent when FLOPs cannot be counted.
     pub flops_share: Option<f64>,
     /// The images that were looked at, with their digests.
-    pub images: Vec<ImageFile>,
+    pub images: Vec<CalibrationImage>,
+    /// What was taken from a cache that the user gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_use: Option<CacheUse>,
+}
+
+impl Int8 {
+    /// What the manifest says of it.
+    pub(crate) fn calibration(&self) -> Calibration {
+        Calibration {
+            method: self.method.clone(),
+            seed: self.seed,
+            layers: self.rounded as u64,
+            float: self.float.iter().map(|(layer, _)| layer.clone()).collect(),
+            images: self.images.clone(),
+        }
+    }
+}
+
+/// A quantized graph that is not written yet.
+pub(crate) struct Calibrated {
+    pub(crate) model: Model,
+    /// The text of TensorRT's calibration cache.
+    pub(crate) cache: String,
+    pub(crate) about: Int8,
 }
 
 /// Writes `<name>_int8.onnx` and `calibration.cache` in a folder.
@@ -62,26 +105,44 @@ pub fn quantize(
     subject: &Subject,
     images: &ImageSet,
     options: &Quantizing,
+    backend: &str,
     folder: &Path,
     tell: &dyn Fn(Event<'_>),
 ) -> Result<Quantized, Error> {
-    let beside = subject.onnx.parent().unwrap_or(Path::new(""));
-    let mut model = graph::onnx::read(map_file(&subject.onnx)?, &|location| {
-        map_file(&beside.join(location)).map_err(|error| crate::chain(&error))
-    })?;
-    let placement = Placement::new(&model, &PlacementOptions { pinned: options.pinned.clone() });
-    require_layers(&placement, options, &subject.onnx)?;
-    let chosen = chosen(images, options)?;
     crate::store::create_dir(folder)?;
-    let seen = watch(subject, watched(&model, &placement), &chosen, &options.backend, folder, tell)?;
-    let scales = graph::quantize::scales(&placement, &seen, options.method)?;
-    graph::quantize::quantize(&mut model, &placement, &scales)?;
-    model.metadata.insert(Detector::METADATA_KEY.into(), subject.detector.to_json());
-    model.check()?;
+    let progress = |done, total| tell(Event::Progress { step: STEP, unit: "images", done, total });
+    write(calibrated(subject, images, options, backend, folder, &progress)?, subject, folder)
+}
 
+/// As [`quantize`], with the scales of a TensorRT calibration cache instead of images. `calibration.cache` is that cache
+/// for `options.tensorrt_version`.
+///
+/// # Errors
+/// [`Error::Graph`] when the file is no such cache or belongs to another graph, [`Error::Options`] when nothing can be
+/// rounded with it, those of writing.
+pub fn quantize_with_cache(
+    subject: &Subject,
+    cache: &Path,
+    options: &Quantizing,
+    folder: &Path,
+) -> Result<Quantized, Error> {
+    let cache = CalibrationCache::read(&map_file(cache)?)?;
+    let mut model = open_graph(subject)?;
+    let wanted = PlacementOptions { pinned: options.pinned.clone(), ..Default::default() };
+    let (placement, scales, usage) = graph::quantize::scales_of_cache(&model, &cache, &wanted)?;
+    require_layers(&placement, options, &subject.onnx)?;
+    graph::quantize::quantize(&mut model, &placement, &scales)?;
+    let algorithm = CalibrationCache::ENTROPY.into();
+    let cache = CalibrationCache { version: options.tensorrt_version, algorithm, ..cache };
+    let about = Int8 { cache_use: Some(usage), ..about(&mut model, &placement, subject, "cache", options)? };
+    crate::store::create_dir(folder)?;
+    write(Calibrated { model, cache: cache.to_text(), about }, subject, folder)
+}
+
+fn write(made: Calibrated, subject: &Subject, folder: &Path) -> Result<Quantized, Error> {
+    let Calibrated { model, cache: text, about } = made;
     let (path, cache) =
         (folder.join(format!("{}_int8.onnx", subject.name)), folder.join("calibration.cache"));
-    let text = CalibrationCache::of(options.tensorrt_version, &seen, options.method).to_text();
     // Both get their names only when both are on the disk.
     write_whole(folder, &path, |file, _| {
         write_model(&model, file, &path)?;
@@ -89,16 +150,63 @@ pub fn quantize(
             file.write_all(text.as_bytes()).map_err(|source| Error::Io { path: cache.clone(), source })
         })
     })?;
+    Ok(Quantized { path, cache, about })
+}
+
+/// Runs the images and rounds the graph. Unfinished things lie in `work`.
+pub(crate) fn calibrated(
+    subject: &Subject,
+    images: &ImageSet,
+    options: &Quantizing,
+    backend: &str,
+    work: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Calibrated, Error> {
+    let mut model = open_graph(subject)?;
+    let wanted = PlacementOptions { pinned: options.pinned.clone(), ..Default::default() };
+    let placement = Placement::new(&model, &wanted);
+    require_layers(&placement, options, &subject.onnx)?;
+    let seen = watch(subject, watched(&model, &placement), &images.images, backend, work, progress)?;
+    let scales = graph::quantize::scales(&placement, &seen, options.method)?;
+    graph::quantize::quantize(&mut model, &placement, &scales)?;
+    let method = options.method.to_string();
+    let images = images.images.iter().map(calibration_image).collect();
+    let about = Int8 { images, ..about(&mut model, &placement, subject, &method, options)? };
+    let cache = CalibrationCache::of(options.tensorrt_version, &seen, options.method).to_text();
+    Ok(Calibrated { model, cache, about })
+}
+
+fn open_graph(subject: &Subject) -> Result<Model, Error> {
+    let beside = subject.onnx.parent().unwrap_or(Path::new(""));
+    Ok(graph::onnx::read(map_file(&subject.onnx)?, &|location| {
+        map_file(&beside.join(location)).map_err(|error| crate::chain(&error))
+    })?)
+}
+
+/// Describes a fresh INT8 graph, in its metadata and for the caller, and checks it.
+fn about(
+    model: &mut Model,
+    placement: &Placement,
+    subject: &Subject,
+    method: &str,
+    options: &Quantizing,
+) -> Result<Int8, Error> {
+    model.metadata.insert(Detector::METADATA_KEY.into(), subject.detector.to_json());
+    model.check()?;
     let float = placement.layers.iter().filter_map(|layer| Some((layer.output.clone(), layer.float?)));
-    Ok(Quantized {
-        path,
-        cache,
-        method: options.method.to_string(),
+    Ok(Int8 {
+        method: method.to_owned(),
+        seed: options.seed,
         rounded: placement.rounded().count(),
         float: float.collect(),
-        flops_share: int8_share(&Facts::of(&model)),
-        images: chosen,
+        flops_share: int8_share(&Facts::of(model)),
+        images: Vec::new(),
+        cache_use: None,
     })
+}
+
+fn calibration_image(image: &ImageFile) -> CalibrationImage {
+    CalibrationImage { path: image.name.clone(), sha256: image.sha256.to_string() }
 }
 
 fn require_layers(placement: &Placement, options: &Quantizing, onnx: &Path) -> Result<(), Error> {
@@ -122,19 +230,6 @@ fn int8_share(facts: &Facts) -> Option<f64> {
     int8.flops_share
 }
 
-/// Images in an order that depends on the seed and on their content only.
-fn chosen(images: &ImageSet, options: &Quantizing) -> Result<Vec<ImageFile>, Error> {
-    let mut keyed: Vec<(String, &ImageFile)> = Vec::with_capacity(images.images.len());
-    for image in &images.images {
-        let key = Digest::of(format!("{} {}", options.seed, image.sha256.as_hex()).as_bytes());
-        keyed.push((key.as_hex().to_owned(), image));
-    }
-    keyed.sort_by(|a, b| a.0.cmp(&b.0));
-    let chosen: Vec<ImageFile> =
-        keyed.into_iter().take(options.count).map(|(_, image)| image.clone()).collect();
-    if chosen.is_empty() { Err(Error::Options("no image to calibrate with".into())) } else { Ok(chosen) }
-}
-
 /// Runs every image and watches the floating-point values of the graph, one image after the other: the memory that it
 /// takes is that of one run, whatever the number of images.
 fn watch(
@@ -142,25 +237,24 @@ fn watch(
     (watched, inputs): (Model, BTreeSet<String>),
     images: &[ImageFile],
     backend: &str,
-    folder: &Path,
-    tell: &dyn Fn(Event<'_>),
+    work: &Path,
+    progress: &dyn Fn(u64, u64),
 ) -> Result<BTreeMap<String, Histogram>, Error> {
-    let place = tempfile::Builder::new().prefix(".partial-").tempdir_in(folder);
-    let place = place.map_err(|source| Error::Io { path: folder.to_owned(), source })?;
+    let place = tempfile::Builder::new().prefix(".partial-").tempdir_in(work);
+    let place = place.map_err(|source| Error::Io { path: work.to_owned(), source })?;
     let file = place.path().join("watched.onnx");
     let created = std::fs::File::create(&file).map_err(|source| Error::Io { path: file.clone(), source });
     write_model(&watched, &mut created?, &file)?;
     let mut network = Network::load(&file, &subject.detector, backend, None)?;
     let mut seen: BTreeMap<String, Histogram> = BTreeMap::new();
     for (done, image) in images.iter().enumerate() {
-        tell(Event::Progress { step: STEP, unit: "images", done: done as u64, total: images.len() as u64 });
+        progress(done as u64, images.len() as u64);
         let prepared = network.inputs(&[image.decode()?])?;
         let mut values = network.run(&prepared.inputs)?;
         values.extend(prepared.inputs.into_iter().filter(|(name, _)| inputs.contains(name)));
         observe(&mut seen, &values)?;
     }
-    let total = images.len() as u64;
-    tell(Event::Progress { step: STEP, unit: "images", done: total, total });
+    progress(images.len() as u64, images.len() as u64);
     Ok(seen)
 }
 

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use deploy::PackageName;
+use deploy::{PackageName, Precision};
 
 use crate::Error;
+use crate::bounds::AllBounds;
 use crate::images::{Annotations, ImageSet};
 use crate::steps::export::ExportOptions;
 use crate::steps::measure::Load;
-use crate::steps::verify::Bounds;
+use crate::steps::quantize::Calibrating;
 
 /// An import as it was asked for.
 #[derive(Debug, Clone)]
@@ -32,7 +33,11 @@ pub struct Request {
     /// The backend that checks, scores and measures.
     pub backend: String,
     /// What verification tolerates.
-    pub bounds: Bounds,
+    pub bounds: AllBounds,
+    /// The precisions that are delivered; fp32 always is.
+    pub precisions: Vec<Precision>,
+    /// What INT8 is calibrated with.
+    pub calibration: Option<Calibrating>,
     /// How latency is measured.
     pub load: Load,
     /// Whether figures of an earlier run on this machine may stand.
@@ -54,6 +59,7 @@ impl Request {
 pub(crate) struct Data {
     pub(crate) images: ImageSet,
     pub(crate) annotations: Option<Annotations>,
+    pub(crate) calibration: Option<ImageSet>,
     pub(crate) targets: Vec<String>,
 }
 
@@ -80,6 +86,13 @@ impl Data {
             }
             (None, None) => ImageSet::built_in(),
         };
-        Ok(Self { images, annotations, targets })
+        let calibration = request.calibration.as_ref();
+        let calibration = calibration
+            .map(|with| ImageSet::sample(&with.images, with.options.count, with.options.seed))
+            .transpose()?;
+        if request.precisions.contains(&Precision::Int8) && calibration.is_none() {
+            return Err(Error::Options("int8 needs images to calibrate with: `--calibrate DIR`".into()));
+        }
+        Ok(Self { images, annotations, calibration, targets })
     }
 }

@@ -15,8 +15,11 @@ pub fn evaluate(
     backend: &str,
     tell: &dyn Fn(Event<'_>),
 ) -> Result<Evaluation, Error> {
-    let progress = |done, total| tell(Event::Progress { step: EVALUATE.name, unit: "images", done, total });
-    evaluate::evaluate(&subject.onnx, &subject.detector, backend, annotations, images, &progress)
+    let step = EVALUATE.first().name;
+    let progress = |done, total| tell(Event::Progress { step, unit: "images", done, total });
+    let scored =
+        evaluate::evaluate(&subject.onnx, &subject.detector, backend, annotations, images, &progress)?;
+    Ok(scored.0)
 }
 
 /// Times a model on this machine.
@@ -27,6 +30,7 @@ pub fn bench(
     backend: &str,
     tell: &dyn Fn(Event<'_>),
 ) -> Result<Figures, Error> {
-    let progress = |done, total| tell(Event::Progress { step: MEASURE.name, unit: "trials", done, total });
+    let step = MEASURE.first().name;
+    let progress = |done, total| tell(Event::Progress { step, unit: "trials", done, total });
     measure::measure(&subject.onnx, &subject.detector, backend, load, images, &progress)
 }

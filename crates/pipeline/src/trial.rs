@@ -199,7 +199,7 @@ fn shapes_fit(model: &Model, detector: &Detector) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use detect::{BoxFormat, ChannelOrder, ElementType, Filter, ImageInput, Labels, Resize, Selection};
+    use detect::{ChannelOrder, ElementType, Filter, ImageInput, Labels, Resize, Selection};
     use graph::{Builder, DataType, Dim, Value};
 
     use super::*;

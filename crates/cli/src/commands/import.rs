@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pipeline::deploy::{Manifest, Measurements, PackageName, Verdict};
-use pipeline::{Bounds, Error, Event, Imported, Load, Mode, Request, Run, Store};
+use pipeline::deploy::{Manifest, Measurements, PackageName, Precision, Verdict};
+use pipeline::{Calibrating, Error, Event, Imported, Load, Mode, Request, Run, Store};
 use serde::Serialize;
 
-use super::shared::{ExportArgs, hub_config, python, source};
+use super::shared::{BoundArgs, CalibrationArgs, ExportArgs, hub_config, python, source};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{Failure, exit_code};
@@ -44,6 +44,16 @@ pub(crate) struct Args {
     variant: pipeline::hub::VariantPreference,
     #[command(flatten)]
     export: ExportArgs,
+    /// Precisions that are delivered, with commas; fp32 always is
+    #[arg(long, value_name = "PRECISION", value_delimiter = ',', default_value = "fp32")]
+    precision: Vec<Precision>,
+    /// Folder of images, or a COCO file that names some, that fp16 and int8 take their ranges from
+    #[arg(long, value_name = "PATH", help_heading = "Calibration")]
+    calibrate: Option<PathBuf>,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
+    #[command(flatten)]
+    bounds: BoundArgs,
     /// Where it is deployed to; several with commas [default: everywhere]
     #[arg(long, value_name = "TARGET", value_delimiter = ',')]
     target: Option<Vec<String>>,
@@ -143,7 +153,9 @@ fn request(args: Args, hub: &pipeline::hub::Config, output: &Output) -> Result<R
         annotations: args.annotations,
         limit: args.limit.map(|limit| limit as usize),
         backend: args.backend,
-        bounds: Bounds::default(),
+        bounds: args.bounds.all(),
+        precisions: args.precision,
+        calibration: args.calibrate.map(|images| Calibrating { images, options: args.calibration.options() }),
         load: Load {
             max_batch: args.max_batch as usize,
             at_most: Duration::from_secs(args.seconds),

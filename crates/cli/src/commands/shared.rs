@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
+use pipeline::graph::quantize::Method;
 use pipeline::hub::Source;
 use pipeline::models::HeadKind;
 use pipeline::runtime::tools::python_exporter::Setup as PythonSetup;
-use pipeline::{Error, ExportOptions, Subject};
+use pipeline::{AllBounds, BoundChange, Error, ExportOptions, Quantizing, Subject};
 
 use crate::args::Size;
 use crate::env;
@@ -121,6 +122,63 @@ impl ModelArgs {
     }
 }
 
+/// How INT8 ranges are found.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CalibrationArgs {
+    /// At most this many images
+    #[arg(long, value_name = "N", default_value = "100", help_heading = "Calibration", value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+    /// Which images: another seed chooses others
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Calibration")]
+    seed: u64,
+    /// How ranges are chosen: minmax, entropy, mse, percentile or percentile:99.9
+    #[arg(long, value_name = "METHOD", default_value = "mse", help_heading = "Calibration")]
+    method: Method,
+    /// A layer that stays in floating point, by the value that it makes; repeatable
+    #[arg(long, value_name = "VALUE", help_heading = "Calibration")]
+    float: Vec<String>,
+    /// The TensorRT that reads the calibration cache, such as 8.6.1 or 10.3.0
+    #[arg(long, value_name = "VERSION", default_value = "10.3.0", help_heading = "Calibration", value_parser = tensorrt_version)]
+    tensorrt_version: u32,
+}
+
+impl CalibrationArgs {
+    pub(crate) fn options(self) -> Quantizing {
+        Quantizing {
+            method: self.method,
+            count: self.count as usize,
+            seed: self.seed,
+            pinned: self.float.into_iter().collect(),
+            tensorrt_version: self.tensorrt_version,
+        }
+    }
+}
+
+/// The number in the header of a calibration cache: up to 9 one digit a part, from 10 on two.
+fn tensorrt_version(text: &str) -> Result<u32, String> {
+    let parts: Option<Vec<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
+    match parts.as_deref() {
+        Some(&[major @ 7..=9, minor @ 0..=9, patch @ 0..=99]) => Ok(major * 1000 + minor * 100 + patch),
+        Some(&[major @ 10..=99, minor @ 0..=99, patch @ 0..=99]) => Ok(major * 10_000 + minor * 100 + patch),
+        _ => Err(format!("`{text}` is no version of TensorRT: write it as 8.6.1 or 10.3.0")),
+    }
+}
+
+/// What verification tolerates.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BoundArgs {
+    /// What verification tolerates, instead of the defaults: `score=0.02`, or `int8.score=0.2` for one precision;
+    /// repeatable. Names: tensor, iou, score, confidence, differing, map-loss, flops
+    #[arg(long = "bound", value_name = "NAME=X", help_heading = "Verification")]
+    changes: Vec<BoundChange>,
+}
+
+impl BoundArgs {
+    pub(crate) fn all(&self) -> AllBounds {
+        AllBounds { changes: self.changes.clone() }
+    }
+}
+
 /// The source that was typed. A path that is not there is taken for an id; where it looks like a slip of the pen, that
 /// is said.
 pub(crate) fn source(text: &str, hub: &pipeline::hub::Config, output: &Output) -> Result<Source, Error> {
@@ -153,5 +211,20 @@ pub(crate) fn fraction(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
         _ => Err("a number from 0 to 1".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_become_the_headers_number() {
+        for (text, number) in [("8.6.1", 8601), ("10.3.0", 100_300), ("10.16.1", 101_601)] {
+            assert_eq!(tensorrt_version(text), Ok(number));
+        }
+        for text in ["8.6", "x", "8.10.1", "1.2.3", "10.3.0.26"] {
+            assert!(tensorrt_version(text).is_err(), "{text}");
+        }
     }
 }

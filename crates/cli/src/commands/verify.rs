@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use pipeline::deploy::{Bound, Check, Verdict};
-use pipeline::{Bounds, Event, ImageSet};
+use pipeline::{Annotations, Event, ImageSet, Reverifying};
 use serde::Serialize;
 
-use super::shared::fraction;
+use super::shared::BoundArgs;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{Failure, exit_code};
@@ -21,29 +21,17 @@ pub(crate) struct Args {
     /// Folder of images [default: two scenes that come with the program]
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// At most this many images
+    /// COCO annotations of those images: compares mAP too
+    #[arg(long, value_name = "FILE", requires = "images")]
+    annotations: Option<PathBuf>,
+    /// Compare outputs on at most this many images (mAP is compared on all)
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Largest difference of a raw output
-    #[arg(long, value_name = "X", default_value_t = Bounds::default().tensor, value_parser = bound)]
-    tensor_bound: f64,
-    /// Smallest IoU of a detection with its counterpart
-    #[arg(long, value_name = "IOU", default_value_t = Bounds::default().iou, value_parser = fraction)]
-    iou_bound: f32,
-    /// Largest difference of a score
-    #[arg(long, value_name = "X", default_value_t = Bounds::default().score, value_parser = fraction)]
-    score_bound: f32,
+    #[command(flatten)]
+    bounds: BoundArgs,
     /// Backend
     #[arg(long, value_name = "NAME", default_value = "embedded")]
     backend: String,
-}
-
-/// A finite number that is not negative.
-fn bound(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
-        _ => Err("a number from 0 on".into()),
-    }
 }
 
 #[derive(Serialize)]
@@ -53,20 +41,21 @@ struct Certificate {
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
-    let images = match &args.images {
-        Some(folder) => ImageSet::of_folder(folder)?,
-        None => ImageSet::built_in(),
+    let annotations = args.annotations.as_deref().map(Annotations::open).transpose()?;
+    let all = match (&args.images, &annotations) {
+        (Some(folder), Some(annotations)) => ImageSet::of_annotations(folder, &annotations.dataset)?,
+        (Some(folder), None) => ImageSet::of_folder(folder)?,
+        (None, _) => ImageSet::built_in(),
     };
-    let images = images.first(args.limit as usize);
-    let bounds = Bounds {
-        tensor: args.tensor_bound,
-        iou: args.iou_bound,
-        score: args.score_bound,
-        ..Bounds::default()
+    let with = Reverifying {
+        images: &all.first(args.limit as usize),
+        scored: annotations.as_ref().map(|annotations| (annotations, &all)),
+        bounds: &args.bounds.all(),
+        backend: &args.backend,
     };
     let progress = Progress::new(output);
     let tell = |event: Event<'_>| progress.show(&event);
-    let checks = pipeline::reverify(&args.package, &images, &bounds, &args.backend, &tell);
+    let checks = pipeline::reverify(&args.package, &with, &tell);
     progress.clear();
     let checks = checks?;
     let passed = checks.iter().all(|check| check.verdict != Verdict::Fail);

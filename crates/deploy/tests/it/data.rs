@@ -12,8 +12,7 @@ use deploy::{
     SourceFile, StepRecord, StepTime, StreamRun, TensorRt, Tool, TrtexecRun,
 };
 use detect::{
-    Activation, BoxFormat, ChannelOrder, Detector, ElementType, Filter, Head, ImageInput, Labels, Resize,
-    Selection,
+    Activation, ChannelOrder, Detector, ElementType, Filter, Head, ImageInput, Labels, Resize, Selection,
 };
 
 const LABELS: &str = "circle\nsquare\ntriangle\nstar\nhexagon\ncross\nring\narrow\n";
@@ -116,6 +115,7 @@ fn manifest() -> Manifest {
             model("model/shapes-rtdetr.onnx", 1, 20_611_337, Precision::Fp32),
             model("model/shapes-rtdetr_fp16.onnx", 2, 10_402_118, Precision::Fp16),
         ],
+        calibration: None,
         checks: checks(),
         accuracy: vec![
             accuracy("model/shapes-rtdetr.onnx", 0.0),
@@ -164,6 +164,7 @@ fn accuracy(subject: &str, change: f64) -> Accuracy {
             ar_medium: Some(0.881),
             ar_large: None,
         },
+        change: None,
         classes: (0..)
             .zip(maps)
             .map(|(id, map)| ClassAccuracy {

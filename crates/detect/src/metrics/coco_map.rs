@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use hotcoco::params::IouType;
-use hotcoco::{COCO, COCOeval, CompareOpts};
+use hotcoco::{COCO, COCOeval};
 use serde::{Deserialize, Serialize};
 
+use super::bootstrap::{Matches, interval};
 use crate::dataset::{CategoryMap, Dataset};
 use crate::{Detections, Error, Labels};
 
@@ -87,6 +88,8 @@ pub struct MapDifference {
     pub low: f64,
     /// Upper end of the 95 % interval.
     pub high: f64,
+    /// How often images were drawn anew.
+    pub samples: usize,
 }
 
 /// Scores the detections of every image of the dataset; an image without an entry counts as nothing found.
@@ -125,10 +128,11 @@ pub fn evaluate(
     })
 }
 
-/// The change of mAP from `first` to `second`, by resampling images `samples` times with a fixed seed.
+/// The change of mAP from `first` to `second`, with a 95 % interval from `samples` paired resamples of the images with a
+/// fixed seed.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// As [`evaluate`]; [`Error::Metric`] when the dataset has no object.
 pub fn compare(
     dataset: &Dataset,
     categories: &CategoryMap,
@@ -136,18 +140,19 @@ pub fn compare(
     second: &BTreeMap<u64, Detections>,
     samples: usize,
 ) -> Result<MapDifference, Error> {
-    let first = evaluated(dataset, categories, first)?;
-    let second = evaluated(dataset, categories, second)?;
-    let options = CompareOpts { n_bootstrap: samples, ..CompareOpts::default() };
-    let result = hotcoco::compare(&first, &second, &options).map_err(|error| refused(error.to_string()))?;
-    let map = result.deltas.get("AP").copied().ok_or_else(|| refused("it gave no mAP"))?;
-    let interval = result.ci.as_ref().and_then(|intervals| intervals.get("AP"));
-    let (low, high) = interval.map_or((map, map), |interval| (interval.lower, interval.upper));
-    Ok(MapDifference { map, low, high })
+    let mut images: Vec<u64> = dataset.images.iter().map(|image| image.id).collect();
+    images.sort_unstable();
+    let matches = |found| Ok::<_, Error>(Matches::new(&evaluated(dataset, categories, found)?, &images));
+    let (first, second) = (matches(first)?, matches(second)?);
+    let once = vec![1; images.len()];
+    let nothing = || refused("there is no object to find");
+    let map = second.map(&once).ok_or_else(nothing)? - first.map(&once).ok_or_else(nothing)?;
+    let (low, high) = interval(&first, &second, samples).ok_or_else(nothing)?;
+    Ok(MapDifference { map, low, high, samples })
 }
 
 /// Every image matched, nothing accumulated yet.
-fn evaluated(
+pub(super) fn evaluated(
     dataset: &Dataset,
     categories: &CategoryMap,
     detections: &BTreeMap<u64, Detections>,

@@ -4,6 +4,7 @@
 //! out of means.
 
 mod agreement;
+mod bootstrap;
 mod coco_map;
 
 pub use agreement::{Agreement, AgreementBounds};

@@ -20,7 +20,7 @@ pub use histogram::Histogram;
 pub use method::Method;
 pub use placement::{Float, Layer, Placement, PlacementOptions};
 pub use rewrite::quantize;
-pub use scales::{Scales, scales};
+pub use scales::{CacheUse, Scales, scales, scales_of_cache};
 
 /// The largest code: -128 stays unused, so that a sign change is exact.
 pub(crate) const LARGEST_CODE: f32 = 127.0;

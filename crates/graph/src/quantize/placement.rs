@@ -29,7 +29,7 @@ const MOVING: &[&str] = &[
 const ACTIVATIONS: &[&str] = &["Clip", "HardSwish", "LeakyRelu", "Relu", "Sigmoid"];
 
 /// Why a layer stays in floating point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Float {
     /// Its result decides: an output, a sampling position or a ranking follows without another layer between.
@@ -38,6 +38,8 @@ pub enum Float {
     Vector,
     /// The caller wants it so.
     Pinned,
+    /// Nothing is known of the range of what goes in.
+    NoRange,
 }
 
 /// A convolution or linear layer.
@@ -62,6 +64,14 @@ pub struct Layer {
 pub struct PlacementOptions {
     /// Layers that stay in floating point, by the value that they make.
     pub pinned: BTreeSet<String>,
+    /// The values whose range is known; `None` when that of every value will be.
+    pub ranged: Option<BTreeSet<String>>,
+}
+
+impl PlacementOptions {
+    fn has_range(&self, value: &str) -> bool {
+        self.ranged.as_ref().is_none_or(|ranged| ranged.contains(value))
+    }
 }
 
 /// What is rounded in a graph.
@@ -85,12 +95,14 @@ impl Placement {
         for layer in &mut layers {
             layer.float = layer.float.or_else(|| {
                 let pinned = options.pinned.contains(&layer.output).then_some(Float::Pinned);
-                pinned.or_else(|| deciding.contains(&layer.node).then_some(Float::Decides))
+                let unknown = (!options.has_range(&layer.input)).then_some(Float::NoRange);
+                pinned.or_else(|| deciding.contains(&layer.node).then_some(Float::Decides)).or(unknown)
             });
         }
         let rounded: HashMap<usize, &Layer> =
             layers.iter().filter(|layer| layer.float.is_none()).map(|layer| (layer.node, layer)).collect();
-        let sums = sums(&wiring, &rounded);
+        let mut sums = sums(&wiring, &rounded);
+        sums.retain(|(node, input)| options.has_range(&wiring.node(*node).inputs[*input]));
         let mut values: BTreeSet<String> =
             layers.iter().filter(|layer| layer.float.is_none()).map(|layer| layer.input.clone()).collect();
         values.extend(sums.iter().map(|(node, input)| wiring.node(*node).inputs[*input].clone()));

@@ -1,9 +1,9 @@
 //! From what was seen to one scale a value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Histogram, LARGEST_CODE, Method, Placement};
-use crate::{CalibrationCache, CalibrationEntry, Error};
+use super::{Histogram, LARGEST_CODE, Method, Placement, PlacementOptions};
+use crate::{CalibrationCache, CalibrationEntry, Error, Model};
 
 /// The scale of each rounded value: the size of one step, by the value's name.
 pub type Scales = BTreeMap<String, f32>;
@@ -45,6 +45,59 @@ impl CalibrationCache {
         };
         Self { version, algorithm: Self::ENTROPY.into(), entries: seen.iter().map(entry).collect() }
     }
+}
+
+/// What of a calibration cache a graph takes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CacheUse {
+    /// Entries that name a value which is rounded.
+    pub used: usize,
+    /// Entries that name a value of the graph which is not rounded.
+    pub not_needed: usize,
+    /// Entries that name no value of the graph.
+    pub unknown: Vec<String>,
+}
+
+/// What is rounded with the scales of a calibration cache: layers whose input has none stay in floating point. Values of
+/// one group get the largest of their scales.
+///
+/// # Errors
+/// [`Error::Invalid`] when no entry names a value of the graph: the cache belongs to another one.
+pub fn scales_of_cache(
+    model: &Model,
+    cache: &CalibrationCache,
+    options: &PlacementOptions,
+) -> Result<(Placement, Scales, CacheUse), Error> {
+    let entries: BTreeMap<&str, f32> =
+        cache.entries.iter().map(|entry| (entry.name.as_str(), entry.scale)).collect();
+    let made = model.graph.nodes.iter().flat_map(|node| &node.outputs);
+    let values: BTreeSet<&str> =
+        made.chain(model.graph.inputs.iter().map(|input| &input.name)).map(String::as_str).collect();
+    let known: BTreeSet<String> =
+        entries.keys().filter(|name| values.contains(*name)).map(|name| (*name).to_owned()).collect();
+    if known.is_empty() {
+        let reason = format!(
+            "none of the {} entries of the calibration cache names a value of this graph",
+            entries.len()
+        );
+        return Err(Error::Invalid(reason));
+    }
+    let options = PlacementOptions { ranged: Some(known.clone()), ..options.clone() };
+    let placement = Placement::new(model, &options);
+    let mut groups: BTreeMap<usize, f32> = BTreeMap::new();
+    for (value, group) in &placement.values {
+        let scale = entries.get(value.as_str()).copied().unwrap_or(0.0);
+        let largest = groups.entry(*group).or_insert(0.0);
+        *largest = largest.max(scale);
+    }
+    // A value that was always 0 has a scale of 0 in some caches.
+    let scale = |group: &usize| if groups[group] > 0.0 { groups[group] } else { step(0.0) };
+    let scales: Scales =
+        placement.values.iter().map(|(value, group)| (value.clone(), scale(group))).collect();
+    let used = scales.keys().filter(|value| entries.contains_key(value.as_str())).count();
+    let unknown = entries.keys().filter(|name| !values.contains(*name)).map(|name| (*name).to_owned());
+    let usage = CacheUse { used, not_needed: known.len() - used, unknown: unknown.collect() };
+    Ok((placement, scales, usage))
 }
 
 /// The step of a range; a value that was always 0 gets one that keeps it so.

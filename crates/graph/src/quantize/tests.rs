@@ -59,7 +59,7 @@ fn layers_are_rounded_but_the_one_that_decides() {
     assert_eq!(values, ["b", "e", "x"]);
     assert_eq!(placement.values["b"], placement.values["e"], "what is concatenated has one scale");
     assert_eq!(placement.sums, [(3, 1)], "of the sum, the branch that is not the convolution's");
-    let pinned = PlacementOptions { pinned: ["c".to_owned()].into() };
+    let pinned = PlacementOptions { pinned: ["c".to_owned()].into(), ..Default::default() };
     let placement = Placement::new(&network(), &pinned);
     assert_eq!(placement.layers[1].float, Some(Float::Pinned));
     assert!(placement.sums.is_empty());
@@ -138,4 +138,28 @@ fn shared_weights_are_rounded_along_the_channels_of_each_layer() {
     let scales = |name: &str| model.graph.initializers[name].to_f32().unwrap();
     assert_eq!(scales("m/1/scale"), [3.0 / 127.0, 4.0 / 127.0]);
     assert_eq!(scales("m/0/scale"), [2.0 / 127.0, 4.0 / 127.0]);
+}
+
+#[test]
+fn a_users_cache_rounds_what_it_has_ranges_for() {
+    let entry = |name: &str, scale| crate::CalibrationEntry { name: name.into(), scale };
+    let cache = |entries| crate::CalibrationCache { version: 8602, algorithm: "X".into(), entries };
+    let model = network();
+    // Nothing of `x`: the first convolution stays. `b` and `e` are joined; `g` is in the graph and not rounded.
+    let known =
+        cache(vec![entry("b", 0.5), entry("e", 0.25), entry("g", 1.0), entry("(Unnamed Layer* 1)", 1.0)]);
+    let (placement, scales, usage) = scales_of_cache(&model, &known, &PlacementOptions::default()).unwrap();
+    let floats: Vec<Option<Float>> = placement.layers.iter().map(|layer| layer.float).collect();
+    assert_eq!(floats, [Some(Float::NoRange), None, None, Some(Float::Decides)]);
+    assert_eq!(scales, [("b".to_owned(), 0.5), ("e".to_owned(), 0.5)].into());
+    assert_eq!((usage.used, usage.not_needed, usage.unknown), (2, 1, vec!["(Unnamed Layer* 1)".to_owned()]));
+    let mut rounded = model.clone();
+    quantize(&mut rounded, &placement, &scales).unwrap();
+    rounded.check().unwrap();
+    // A value that was always 0 has a scale of 0 in some caches: no division by it.
+    let zeros = cache(vec![entry("b", 0.0), entry("e", 0.0)]);
+    let (_, scales, _) = scales_of_cache(&model, &zeros, &PlacementOptions::default()).unwrap();
+    assert!(scales.values().all(|scale| *scale > 0.0));
+    let error = scales_of_cache(&model, &cache(vec![entry("z", 1.0)]), &PlacementOptions::default());
+    assert!(error.unwrap_err().to_string().contains("names a value of this graph"));
 }

@@ -1,7 +1,5 @@
 //! Renders what does not depend on this machine: configs, deployment trees, annotated samples.
 
-use std::path::Path;
-
 use deploy::report::Sample;
 use deploy::targets::{Deployment, target};
 use deploy::{FileTree, PackageName, Precision, config_files, paths};
@@ -13,7 +11,7 @@ use crate::images::{Annotations, ImageSet, file_stems};
 use crate::network::Network;
 use crate::place::{PackageFile, keep};
 use crate::run::StepContext;
-use crate::store::Blob;
+use crate::variants::Variant;
 
 /// Quality of the sample images: no visible loss, a tenth of the bytes of a PNG.
 pub(crate) const JPEG_QUALITY: u8 = 90;
@@ -29,7 +27,8 @@ pub(crate) struct Delivered {
 pub(crate) struct Delivery<'a> {
     pub(crate) name: &'a PackageName,
     pub(crate) detector: &'a Detector,
-    pub(crate) model: &'a Blob,
+    /// The models, that of the samples and deployments first.
+    pub(crate) variants: &'a [Variant],
     pub(crate) targets: &'a [String],
     pub(crate) backend: &'a str,
     /// Images that become samples.
@@ -41,13 +40,19 @@ pub(crate) struct Delivery<'a> {
 /// Renders everything.
 pub(crate) fn deliver(delivery: &Delivery<'_>, context: &StepContext<'_, '_>) -> Result<Delivered, Error> {
     let model = paths::model(delivery.name, Precision::Fp32);
-    let mut files = vec![PackageFile { path: model.clone(), blob: delivery.model.clone() }];
+    let mut files: Vec<PackageFile> = Vec::new();
+    for variant in delivery.variants {
+        files.push(PackageFile { path: variant.path.clone(), blob: variant.model.clone() });
+        if let Some(int8) = &variant.int8 {
+            files.push(PackageFile { path: paths::CALIBRATION_CACHE.to_owned(), blob: int8.cache.clone() });
+        }
+    }
     let mut tree = config_files(delivery.detector)?;
     let deployment = Deployment { name: delivery.name, detector: delivery.detector, model: &model };
     for name in delivery.targets {
         tree.merge(target(name)?.render(&deployment)?)?;
     }
-    let samples = samples(delivery, &context.store().path(delivery.model), &mut tree, context)?;
+    let samples = samples(delivery, &mut tree, context)?;
     files.extend(keep(tree, &files, context)?);
     Ok(Delivered { files, samples })
 }
@@ -55,10 +60,10 @@ pub(crate) fn deliver(delivery: &Delivery<'_>, context: &StepContext<'_, '_>) ->
 /// Draws the detections on every image.
 fn samples(
     delivery: &Delivery<'_>,
-    onnx: &Path,
     tree: &mut FileTree,
     context: &StepContext<'_, '_>,
 ) -> Result<Vec<Sample>, Error> {
+    let Some(Variant { onnx, .. }) = delivery.variants.first() else { return Ok(Vec::new()) };
     let mut network = Network::load(onnx, delivery.detector, delivery.backend, None)?;
     let thresholds = Thresholds::for_head(&delivery.detector.head);
     let mut samples = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use detect::dataset::{CategoryMap, Matching};
-use detect::metrics::{self, evaluate as coco_scores};
+use detect::metrics::{self, MapDifference, evaluate as coco_scores};
 use detect::{Detections, Detector, Thresholds};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,12 @@ pub struct Evaluation {
     pub scores: metrics::Evaluation,
 }
 
+/// What was found in each image, by the image's id; of each image no more than COCO's evaluation looks at.
+pub(crate) type Findings = BTreeMap<u64, Detections>;
+
+/// How often images are drawn anew for the interval of a difference.
+pub(crate) const SAMPLES: usize = 2000;
+
 /// Runs the model over every image of the annotations and scores what it finds.
 pub(crate) fn evaluate(
     onnx: &Path,
@@ -36,12 +42,12 @@ pub(crate) fn evaluate(
     annotations: &Annotations,
     images: &ImageSet,
     progress: &dyn Fn(u64, u64),
-) -> Result<Evaluation, Error> {
+) -> Result<(Evaluation, Findings), Error> {
     let mut network = Network::load(onnx, detector, backend, None)?;
     let thresholds = Thresholds::for_evaluation(&detector.head);
     let dataset = &annotations.dataset;
     let categories = CategoryMap::new(&detector.labels, dataset)?;
-    let mut found: BTreeMap<u64, Detections> = BTreeMap::new();
+    let mut found = Findings::new();
     for (done, (image, record)) in images.images.iter().zip(&dataset.images).enumerate() {
         progress(done as u64, images.images.len() as u64);
         let detections = network.detect(&[image.decode()?], &thresholds)?.pop().unwrap_or_default();
@@ -49,13 +55,26 @@ pub(crate) fn evaluate(
     }
     progress(images.images.len() as u64, images.images.len() as u64);
     let scores = coco_scores(dataset, &categories, &detector.labels, &found)?;
-    Ok(Evaluation {
+    let evaluation = Evaluation {
         backend: backend.to_owned(),
         annotations: annotations.name.clone(),
         sha256: annotations.sha256.clone(),
         renamed: renamed(&categories, detector, annotations),
         scores,
-    })
+    };
+    Ok((evaluation, found))
+}
+
+/// The change of mAP from `first` to `second` on the same images.
+pub(crate) fn change(
+    detector: &Detector,
+    annotations: &Annotations,
+    first: &Findings,
+    second: &Findings,
+) -> Result<MapDifference, Error> {
+    let dataset = &annotations.dataset;
+    let categories = CategoryMap::new(&detector.labels, dataset)?;
+    Ok(metrics::compare(dataset, &categories, first, second, SAMPLES)?)
 }
 
 /// Categories whose class has another name: `category` for `class`.

@@ -49,6 +49,14 @@ pub struct Figures {
     pub image: Stages,
 }
 
+/// Figures and when they were taken.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Measured {
+    pub(crate) at: String,
+    pub(crate) machine: runtime::Machine,
+    pub(crate) figures: Figures,
+}
+
 /// Medians in milliseconds of one image's way from file to boxes.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Stages {

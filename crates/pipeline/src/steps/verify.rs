@@ -1,40 +1,22 @@
 //! Compares the delivered graph with the source-exact one on real images.
 //!
 //! The source-exact graph has every layer as the checkpoint has it; the delivered one has batch norm folded and whatever
-//! else was rewritten. A conversion is wrong until shown right: tensors, then detections, at batch 1, in the middle and
-//! at the maximum, with the same image in every row and rows permuted.
+//! else was rewritten or rounded. A conversion is wrong until shown right: tensors, then detections, at batch 1, in the
+//! middle and at the maximum, with the same image in every row and rows permuted. A precision is proven from the graph,
+//! by the share of the FLOPs that is computed in it.
 
 use std::path::Path;
 
-use deploy::{Bound, Check};
+use deploy::{Bound, Check, Precision};
 use detect::metrics::{Agreement, AgreementBounds};
 use detect::{Detections, Detector, Geometry, Thresholds};
-use graph::{DataType, Tensor};
-use serde::{Deserialize, Serialize};
+use graph::{DataType, Facts, Tensor};
 
 use super::rows::aligned;
-use crate::Error;
+use crate::bounds::Bounds;
 use crate::images::ImageSet;
 use crate::network::{Network, Outputs, row, stacked};
-
-/// What may differ. Defaults are for fp32 against fp32: rounding of another order of operations, nothing more.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Bounds {
-    /// Largest difference of a raw output, relative to 1 or to the reference's scale where that is larger.
-    pub tensor: f64,
-    /// Smallest IoU of a detection with its counterpart.
-    pub iou: f32,
-    /// Largest difference of a detection's score.
-    pub score: f32,
-    /// Detections below this score are not compared: near it, a rounding decides whether one exists.
-    pub confidence: f32,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { tensor: 1e-4, iou: 0.99, score: 0.005, confidence: 0.3 }
-    }
-}
+use crate::{Error, map_file};
 
 /// What is compared.
 pub(crate) struct Subject<'a> {
@@ -47,6 +29,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) detector: &'a Detector,
     pub(crate) backend: &'a str,
     pub(crate) max_batch: usize,
+    /// The number format that the delivered graph is said to compute in.
+    pub(crate) claims: Option<Precision>,
 }
 
 /// The reference of one image: inputs, outputs and detections of the source-exact graph at batch 1.
@@ -76,11 +60,13 @@ impl Rounding {
         bound.max(own * Self::MARGIN)
     }
 
-    /// How many of `compared` detections may differ, when rounding alone made `count` of them differ.
-    fn detections(&self, count: impl Fn(&Agreement) -> usize, compared: usize) -> f64 {
-        let Some(own) = &self.agreed else { return 0.0 };
+    /// How many of `compared` detections may differ, when `allowed` is the share that may, and rounding alone made `count`
+    /// of them differ.
+    fn detections(&self, count: impl Fn(&Agreement) -> usize, compared: usize, allowed: f64) -> f64 {
+        let most = (allowed * compared as f64).floor();
+        let Some(own) = &self.agreed else { return most };
         let share = count(own) as f64 / (own.matched + own.missed).max(1) as f64;
-        (share * Self::MARGIN * compared as f64).ceil()
+        most.max((share * Self::MARGIN * compared as f64).ceil())
     }
 }
 
@@ -99,12 +85,31 @@ pub(crate) fn verify(
     let (references, rounding) = references(subject, images, bounds, &|done| progress(done, total))?;
     let mut network = Network::load(subject.delivered, subject.detector, subject.backend, None)?;
     let mut checks = Vec::new();
+    if let Some(claimed) = subject.claims {
+        checks.push(precision_check(subject, claimed, bounds)?);
+    }
     for (done, trial) in plan.iter().enumerate() {
         progress((references.len() + done) as u64, total);
         checks.extend(run_trial(&mut network, subject, trial, &references, &rounding, bounds)?);
     }
     progress(total, total);
     Ok(checks)
+}
+
+/// Whether the delivered graph computes in the number format that its name says.
+fn precision_check(subject: &Subject<'_>, claimed: Precision, bounds: &Bounds) -> Result<Check, Error> {
+    let dtype = match claimed {
+        Precision::Fp32 => DataType::F32,
+        Precision::Fp16 => DataType::F16,
+        Precision::Int8 => DataType::I8,
+    };
+    let name = format!("share of the FLOPs in {dtype}");
+    let facts = Facts::of(&graph::onnx::read_structure(map_file(subject.delivered)?)?);
+    let own = facts.precisions.iter().find(|share| share.dtype == dtype);
+    Ok(match own.map_or(facts.flops.map(|_| 0.0), |share| share.flops_share) {
+        Some(share) => Check::of(&name, subject.name, share, Bound::AtLeast(bounds.flops), ""),
+        None => Check::not_run(&name, subject.name, "the shapes of some layers are not stated in the graph"),
+    })
 }
 
 /// One way of filling batches: the images' places in the set, batch by batch.
@@ -273,7 +278,7 @@ fn agreement_checks(
     let compared = agreed.matched + agreed.missed;
     let check = |name: &str, count: fn(&Agreement) -> usize| {
         let name = format!("detections {name} (of {compared})");
-        let most = rounding.detections(count, compared);
+        let most = rounding.detections(count, compared, bounds.differing);
         // A bound that nothing can exceed shows nothing.
         if most > 0.0 && most >= compared as f64 {
             return Check::not_run(&name, &what, TOO_SHAKY);
@@ -300,14 +305,16 @@ mod tests {
     #[test]
     fn a_bound_gives_way_only_to_the_networks_own_rounding() {
         let steady = Rounding::default();
-        assert_eq!((steady.tensor("logits", 1e-4), steady.detections(|a| a.moved, 50)), (1e-4, 0.0));
+        assert_eq!((steady.tensor("logits", 1e-4), steady.detections(|a| a.moved, 50, 0.0)), (1e-4, 0.0));
+        assert_eq!(steady.detections(|a| a.moved, 50, 0.05), 2.0);
         let shaky = Rounding {
             worst: Worst { outputs: vec![("logits".into(), 0.01)], reordered: false },
             agreed: Some(Agreement { matched: 100, moved: 2, ..Agreement::EMPTY }),
         };
         assert!((shaky.tensor("logits", 1e-4) - 0.03).abs() < 1e-12);
         assert!((shaky.tensor("pred_boxes", 1e-4) - 1e-4).abs() < 1e-12);
-        assert_eq!((shaky.detections(|a| a.moved, 50), shaky.detections(|a| a.missed, 50)), (3.0, 0.0));
+        let moved = |allowed| shaky.detections(|a| a.moved, 50, allowed);
+        assert_eq!((moved(0.0), moved(0.1), shaky.detections(|a| a.missed, 50, 0.0)), (3.0, 5.0, 0.0));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 mod folded;
 mod layer;
 
-use detect::{Activation, BoxFormat, Detector, Head, ImageInput, Labels, Selection};
+use detect::{Activation, Detector, Head, ImageInput, Labels, Selection};
 use graph::{Builder, Tensor, Value};
 
 use super::detr::{self, Defaults, DetrConfig, EPSILON, NormPlace, RENAMES as DETR, Scene, encode};

@@ -10,7 +10,7 @@ mod decoder;
 mod encoder;
 mod queries;
 
-use detect::{Activation, BoxFormat, Detector, Head, ImageInput, Labels, Selection};
+use detect::{Activation, Detector, Head, ImageInput, Labels, Selection};
 use graph::Builder;
 
 use super::{Architecture, Source, detr};

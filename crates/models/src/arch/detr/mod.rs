@@ -7,7 +7,7 @@ mod config;
 mod decoder;
 mod encoder;
 
-use detect::{Activation, Background, BoxFormat, Detector, Head, ImageInput, Labels, Selection};
+use detect::{Activation, Background, Detector, Head, ImageInput, Labels, Selection};
 use graph::{Builder, DataType, Dim, Value};
 
 use super::{Architecture, Source};

@@ -9,7 +9,7 @@ pub(super) mod decoder;
 pub(super) mod projector;
 pub(super) mod vit;
 
-use detect::{Activation, BoxFormat, Detector, Head, ImageInput, Labels, Selection};
+use detect::{Activation, Detector, Head, ImageInput, Labels, Selection};
 use graph::{Builder, DataType, Dim, Value};
 
 use super::{Architecture, Source};

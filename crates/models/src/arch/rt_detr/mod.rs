@@ -9,7 +9,7 @@ pub(super) mod config;
 pub(super) mod decoder;
 pub(super) mod encoder;
 
-use detect::{Activation, Background, BoxFormat, Detector, Head, ImageInput, Labels, Selection};
+use detect::{Activation, Background, Detector, Head, ImageInput, Labels, Selection};
 use graph::{Builder, DataType, Dim};
 
 use super::{Architecture, Source};

@@ -13,7 +13,7 @@
 mod config;
 mod tokens;
 
-use detect::{Activation, Background, BoxFormat, Detector, Head, ImageInput, Labels, Resize, Selection};
+use detect::{Activation, Background, Detector, Head, ImageInput, Labels, Resize, Selection};
 use graph::{Builder, DataType, Dim};
 
 use super::{Architecture, Source};
