@@ -40,6 +40,12 @@ pub enum Error {
         /// What was given.
         path: PathBuf,
     },
+    /// An ONNX file of a package that does not carry its description.
+    #[error("`{}` carries no description of its detector", path.display())]
+    NotDescribed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A graph whose image input has a fixed batch above one.
     #[error("input `{input}` takes {batch} images at a time, no fewer and no more")]
     FixedBatch {
@@ -132,6 +138,7 @@ impl Error {
             | Self::Deploy(deploy::Error::Name { .. } | deploy::Error::UnknownTarget { .. }) => 2,
             Self::Io { source, .. } => of_io(source.kind()),
             Self::NotAModel { .. }
+            | Self::NotDescribed { .. }
             | Self::UnknownKind { .. }
             | Self::InFile { .. }
             | Self::Deploy(deploy::Error::Json { .. } | deploy::Error::Schema { .. }) => 11,
@@ -171,7 +178,7 @@ impl Error {
                 "the weights may be damaged: fetch them again; or they do not belong to this `config.json`".into(),
             ),
             Self::FixedBatch { .. } => Some("export it again with a dynamic batch, or a batch of 1".into()),
-            Self::NoExactGraph { .. } => Some("import the model again: `sightline import SOURCE`".into()),
+            Self::NotDescribed { .. } | Self::NoExactGraph { .. } => Some("import the model again: `sightline import SOURCE`".into()),
             Self::Hub(error) => error.hint(),
             Self::Graph(error) => error.hint(),
             Self::Models(error) => error.hint(),

@@ -10,6 +10,7 @@ use deploy::{Artefact, Manifest, Measurements, PackageName, StepTime, Tool};
 use serde_json::{Value, json};
 
 use crate::Error;
+use crate::bounds::Bounds;
 use crate::convert;
 use crate::images::ImageSet;
 use crate::request::{Data, Request};
@@ -169,8 +170,9 @@ impl<'a> Job<'a> {
         }
     }
 
-    pub(crate) fn verified(&self) -> ImageSet {
-        self.data.images.first(Request::VERIFIED_IMAGES)
+    pub(crate) fn verified(&self, bounds: &Bounds) -> ImageSet {
+        let count = if bounds.is_exact() { Request::VERIFIED_IMAGES } else { Request::VERIFIED_ROUNDED };
+        self.data.images.first(count)
     }
 
     pub(crate) fn sampled(&self) -> ImageSet {

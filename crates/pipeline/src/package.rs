@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use deploy::report::{ReportData, render};
 use deploy::targets::{Deployment, target};
 use deploy::{Bound, Check, Content, FileTree, Manifest, Measurements, Precision, paths};
+use detect::Detector;
 use detect::metrics::MapDifference;
 
 use crate::bounds::{AllBounds, Bounds};
@@ -63,47 +64,59 @@ pub fn reverify(
     let package =
         &fs::canonicalize(package).map_err(|source| Error::Io { path: package.to_owned(), source })?;
     let manifest = read_manifest(package)?;
-    let (exact, is_ours) = exact_graph(package, &manifest)?;
+    let (exact, exported) = exact_graph(package, &manifest)?;
+    let is_ours = exported.origin == Origin::Checkpoint;
     let Step { name: step, .. } = crate::steps::VERIFY.first();
     let progress = |unit| move |done, total| tell(Event::Progress { step, unit, done, total });
-    let score = |onnx: &Path, annotations: &Annotations, images: &ImageSet| {
-        evaluate(onnx, &manifest.detector, with.backend, annotations, images, &progress("images"))
+    let score = |onnx: &Path, detector: &Detector, (annotations, images): (&Annotations, &ImageSet)| {
+        evaluate(onnx, detector, with.backend, annotations, images, &progress("images"))
     };
-    let reference =
-        with.scored.map(|(annotations, images)| score(&exact, annotations, images)).transpose()?;
-    let mut checks = vec![integrity(package, &manifest)];
+    let reference = with.scored.map(|scored| score(&exact, &exported.detector, scored)).transpose()?;
+    let mut checks = vec![integrity(package, &manifest), description(package, &manifest, &exported)];
     let first = paths::model(&manifest.name, Precision::Fp32);
     for artefact in &manifest.artefacts {
         let Some(precision) = artefact.precision else { continue };
         let (is_first, onnx) = (artefact.path == first, package.join(&artefact.path));
+        let detector = verify::carried(&onnx)?;
         let bounds = with.bounds.of(if is_first { Precision::Fp32 } else { precision });
         let subject = verify::Subject {
             exact: &exact,
+            source: &exported.detector,
             delivered: &onnx,
+            detector: &detector,
             name: &artefact.path,
-            detector: &manifest.detector,
             backend: with.backend,
             max_batch: manifest.max_batch as usize,
             claims: (is_ours || !is_first).then_some(precision),
         };
         checks.extend(verify::verify(&subject, with.images, &bounds, &progress("runs"))?);
-        if let (Some((annotations, images)), Some((_, before))) = (with.scored, &reference) {
-            let (_, found) = score(&onnx, annotations, images)?;
-            let change = change(&manifest.detector, annotations, before, &found)?;
+        if let (Some(scored), Some((_, before))) = (with.scored, &reference) {
+            let (_, found) = score(&onnx, &detector, scored)?;
+            let change = change(&exported.detector, scored.0, before, &found)?;
             checks.push(map_check(&artefact.path, "the source", &change, &bounds));
         }
     }
     Ok(checks)
 }
 
-/// The source-exact graph of a package, and whether it was built here.
-fn exact_graph(package: &Path, manifest: &Manifest) -> Result<(PathBuf, bool), Error> {
+/// Whether the package's own descriptions are still the one that came out of the source.
+fn description(package: &Path, manifest: &Manifest, exported: &Exported) -> Check {
+    let file = fs::read_to_string(package.join(paths::DETECTOR)).ok();
+    let file = file.and_then(|text| Detector::from_json(&text).ok());
+    let own = [Some(&manifest.detector), file.as_ref()];
+    let differ = own.into_iter().filter(|detector| *detector != Some(&exported.detector)).count();
+    let name = "descriptions that differ from the source's";
+    Check::of(name, "manifest.json, config/detector.json", differ as f64, Bound::AtMost(0.0), "")
+}
+
+/// The source-exact graph of a package, and the record of the export.
+fn exact_graph(package: &Path, manifest: &Manifest) -> Result<(PathBuf, Exported), Error> {
     let missing = || Error::NoExactGraph { package: package.to_owned() };
     let store = Store::open_to_look(package.parent().ok_or_else(missing)?);
     let record = manifest.steps.iter().find(|step| step.name == EXPORT.name).ok_or_else(missing)?;
     let key = Digest::from_hex(&record.key).ok_or_else(missing)?;
     let exported = store.load::<Exported>(EXPORT.name, &key).ok_or_else(missing)?.output;
-    Ok((store.path(&exported.exact), exported.origin == Origin::Checkpoint))
+    Ok((store.path(&exported.exact), exported))
 }
 
 /// Whether a variant is as accurate as another, with the interval that the images leave.

@@ -51,6 +51,8 @@ pub struct Request {
 impl Request {
     /// Verification runs on at most this many images: it looks for wrong graphs, not for accuracy.
     pub(crate) const VERIFIED_IMAGES: usize = 8;
+    /// The same where numbers were rounded: what differs then is counted, and a count needs more of them.
+    pub(crate) const VERIFIED_ROUNDED: usize = 16;
     /// This many images become samples.
     pub(crate) const SAMPLES: usize = 6;
 }

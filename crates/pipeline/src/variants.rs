@@ -15,7 +15,7 @@ use crate::steps::evaluate::{Evaluation, Findings, change, evaluate};
 use crate::steps::export::Origin;
 use crate::steps::measure::{Measured, measure};
 use crate::steps::quantize::{Quantization, quantize};
-use crate::steps::verify::{Subject as Compared, verify};
+use crate::steps::verify::{Subject as Compared, carried, verify};
 use crate::steps::{EVALUATE, MEASURE, QUANTIZE, VERIFY};
 use crate::store::Blob;
 use crate::{Error, Subject};
@@ -135,7 +135,7 @@ impl Job<'_> {
             let bounds = self.request.bounds.of(if at == 0 { Precision::Fp32 } else { variant.precision });
             let key = json!({
                 "model": variant.model, "exact": self.exported.exact, "detector": self.exported.detector,
-                "images": self.verified(), "bounds": bounds, "max_batch": self.max_batch,
+                "images": self.verified(&bounds), "bounds": bounds, "max_batch": self.max_batch,
                 "backend": self.backend()?, "claims": variant.claims,
             });
             let checks = run.step(VERIFY.of(variant.precision, at), &key, |context| {
@@ -163,14 +163,15 @@ impl Job<'_> {
         }
         let subject = Compared {
             exact: &self.exact,
+            source: &self.exported.detector,
             delivered: &variant.onnx,
+            detector: &carried(&variant.onnx)?,
             name: &variant.path,
-            detector: &self.exported.detector,
             backend: &self.request.backend,
             max_batch: self.max_batch,
             claims: variant.claims,
         };
-        verify(&subject, &self.verified(), bounds, &|done, total| context.progress("runs", done, total))
+        verify(&subject, &self.verified(bounds), bounds, &|done, total| context.progress("runs", done, total))
     }
 
     fn score(

@@ -11,7 +11,7 @@ use pipeline::deploy::{Manifest, Measurements, PackageName, Precision, Verdict};
 use pipeline::{Calibrating, Error, Event, Imported, Load, Mode, Request, Run, Store};
 use serde::Serialize;
 
-use super::shared::{BoundArgs, CalibrationArgs, ExportArgs, hub_config, python, source};
+use super::shared::{BoundArgs, CalibrationArgs, ExportArgs, bound, hub_config, number, python, source};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{Failure, exit_code};
@@ -208,23 +208,34 @@ impl fmt::Display for Summary {
         };
         writeln!(f, "checks      {passed} passed, {} failed{not_run}", failed.len())?;
         for check in failed {
-            writeln!(f, "  failed    {} ({}): {:?}", check.name, check.subject, check.value)?;
+            let value = check.value.map_or("–".into(), number);
+            let bound = check.bound.map(bound).unwrap_or_default();
+            writeln!(f, "  failed    {} ({}): {value}, wanted {bound}", check.name, check.subject)?;
         }
         for accuracy in &self.manifest.accuracy {
-            let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.3}"));
+            let score = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.3}"));
+            let precision = self.manifest.artefact(&accuracy.subject).and_then(|artefact| artefact.precision);
+            let change = accuracy.change.map_or(String::new(), |change| {
+                format!(", {:+.4} (95 % {:+.4} to {:+.4})", change.map, change.low, change.high)
+            });
             writeln!(
                 f,
-                "accuracy    mAP {}, AP50 {} on {} images",
-                number(accuracy.metrics.map),
-                number(accuracy.metrics.ap50),
+                "accuracy    {} mAP {}, AP50 {} on {} images{change}",
+                precision.map_or(String::new(), |precision| precision.to_string()),
+                score(accuracy.metrics.map),
+                score(accuracy.metrics.ap50),
                 accuracy.dataset.images
             )?;
         }
         for figure in &self.measurements.figures {
             writeln!(
                 f,
-                "speed       {} batch {}: {:.1} images/s, p50 {:.1} ms",
-                figure.backend, figure.batch, figure.images_per_second, figure.latency.p50_ms
+                "speed       {} {} batch {}: {:.1} images/s, p50 {:.1} ms",
+                figure.precision,
+                figure.backend,
+                figure.batch,
+                figure.images_per_second,
+                figure.latency.p50_ms
             )?;
         }
         writeln!(f, "report      {}", self.package.join("reports/benchmark_report.html").display())

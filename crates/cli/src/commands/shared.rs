@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
+use pipeline::deploy::Bound;
 use pipeline::graph::quantize::Method;
 use pipeline::hub::Source;
 use pipeline::models::HeadKind;
@@ -168,7 +169,7 @@ fn tensorrt_version(text: &str) -> Result<u32, String> {
 #[derive(Debug, clap::Args)]
 pub(crate) struct BoundArgs {
     /// What verification tolerates, instead of the defaults: `score=0.02`, or `int8.score=0.2` for one precision;
-    /// repeatable. Names: tensor, iou, score, confidence, differing, map-loss, flops
+    /// repeatable. Names: tensor, mean, iou, score, confidence, differing, map-loss, flops
     #[arg(long = "bound", value_name = "NAME=X", help_heading = "Verification")]
     changes: Vec<BoundChange>,
 }
@@ -211,6 +212,23 @@ pub(crate) fn fraction(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
         _ => Err("a number from 0 to 1".into()),
+    }
+}
+
+/// A check's bound as people read it.
+pub(crate) fn bound(bound: Bound) -> String {
+    match bound {
+        Bound::AtMost(most) => format!("≤ {}", number(most)),
+        Bound::AtLeast(least) => format!("≥ {}", number(least)),
+    }
+}
+
+/// Small numbers as powers of ten, counts as they are.
+pub(crate) fn number(value: f64) -> String {
+    if value == 0.0 || value.abs() >= 0.001 {
+        format!("{value}").chars().take(8).collect()
+    } else {
+        format!("{value:.1e}")
     }
 }
 

@@ -4,11 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use pipeline::deploy::{Bound, Check, Verdict};
+use pipeline::deploy::{Check, Verdict};
 use pipeline::{Annotations, Event, ImageSet, Reverifying};
 use serde::Serialize;
 
-use super::shared::BoundArgs;
+use super::shared::{BoundArgs, bound, number};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{Failure, exit_code};
@@ -72,22 +72,9 @@ impl fmt::Display for Certificate {
                 Verdict::NotRun { .. } => "not run",
             };
             let value = check.value.map_or("–".into(), number);
-            let bound = match check.bound {
-                Some(Bound::AtMost(most)) => format!("≤ {}", number(most)),
-                Some(Bound::AtLeast(least)) => format!("≥ {}", number(least)),
-                None => String::new(),
-            };
+            let bound = check.bound.map(bound).unwrap_or_default();
             writeln!(f, "{verdict:<8}{value:>10}  {bound:<10} {} ({})", check.name, check.subject)?;
         }
         writeln!(f, "{}", if self.passed { "no check failed" } else { "a check failed" })
-    }
-}
-
-/// Small numbers as powers of ten, counts as they are.
-fn number(value: f64) -> String {
-    if value == 0.0 || value.abs() >= 0.001 {
-        format!("{value}").chars().take(8).collect()
-    } else {
-        format!("{value:.1e}")
     }
 }

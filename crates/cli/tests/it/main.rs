@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod families;
+mod faults;
 mod import;
 mod killed;
 mod program;
