@@ -27,6 +27,8 @@ impl Package {
             "16",
             "--seconds",
             "1",
+            "--max-batch",
+            "2",
         ]);
         import.arg("--calibrate").arg(&images).arg("--images").arg(&images);
         let ran = Ran::of(&mut import);
