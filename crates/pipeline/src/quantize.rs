@@ -1,18 +1,17 @@
 //! INT8 of one model: calibration images through the network, ranges, the graph with its roundings.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use deploy::{Calibration, CalibrationImage};
 use detect::Detector;
-use graph::quantize::{CacheUse, Float, Histogram, Method, Placement, PlacementOptions};
-use graph::{CalibrationCache, DataType, Facts, Model, ValueInfo};
-use rayon::prelude::*;
+use graph::quantize::{CacheUse, Float, Method, Placement, PlacementOptions};
+use graph::{CalibrationCache, DataType, Facts, Model};
 use serde::{Deserialize, Serialize};
 
-use crate::network::{Network, Outputs};
 use crate::package::{write_model, write_whole};
+use crate::watch::watch;
 use crate::{Error, Event, ImageFile, ImageSet, Subject, map_file};
 
 /// The name of the step in its events.
@@ -166,7 +165,9 @@ pub(crate) fn calibrated(
     let wanted = PlacementOptions { pinned: options.pinned.clone(), ..Default::default() };
     let placement = Placement::new(&model, &wanted);
     require_layers(&placement, options, &subject.onnx)?;
-    let seen = watch(subject, watched(&model, &placement), &images.images, backend, work, progress)?;
+    // Files of others state no types, but what a layer reads has the type of its weights.
+    let is_watched = |name: &str| placement.values.contains_key(name) || is_floating(&model, name);
+    let seen = watch(&model, &subject.detector, &is_watched, &images.images, backend, work, progress)?;
     let scales = graph::quantize::scales(&placement, &seen, options.method)?;
     graph::quantize::quantize(&mut model, &placement, &scales)?;
     let method = options.method.to_string();
@@ -176,7 +177,7 @@ pub(crate) fn calibrated(
     Ok(Calibrated { model, cache, about })
 }
 
-fn open_graph(subject: &Subject) -> Result<Model, Error> {
+pub(crate) fn open_graph(subject: &Subject) -> Result<Model, Error> {
     let beside = subject.onnx.parent().unwrap_or(Path::new(""));
     Ok(graph::onnx::read(map_file(&subject.onnx)?, &|location| {
         map_file(&beside.join(location)).map_err(|error| crate::chain(&error))
@@ -230,73 +231,9 @@ fn int8_share(facts: &Facts) -> Option<f64> {
     int8.flops_share
 }
 
-/// Runs every image and watches the floating-point values of the graph, one image after the other: the memory that it
-/// takes is that of one run, whatever the number of images.
-fn watch(
-    subject: &Subject,
-    (watched, inputs): (Model, BTreeSet<String>),
-    images: &[ImageFile],
-    backend: &str,
-    work: &Path,
-    progress: &dyn Fn(u64, u64),
-) -> Result<BTreeMap<String, Histogram>, Error> {
-    let place = tempfile::Builder::new().prefix(".partial-").tempdir_in(work);
-    let place = place.map_err(|source| Error::Io { path: work.to_owned(), source })?;
-    let file = place.path().join("watched.onnx");
-    let created = std::fs::File::create(&file).map_err(|source| Error::Io { path: file.clone(), source });
-    write_model(&watched, &mut created?, &file)?;
-    let mut network = Network::load(&file, &subject.detector, backend, None)?;
-    let mut seen: BTreeMap<String, Histogram> = BTreeMap::new();
-    for (done, image) in images.iter().enumerate() {
-        progress(done as u64, images.len() as u64);
-        let prepared = network.inputs(&[image.decode()?])?;
-        let mut values = network.run(&prepared.inputs)?;
-        values.extend(prepared.inputs.into_iter().filter(|(name, _)| inputs.contains(name)));
-        observe(&mut seen, &values)?;
-    }
-    progress(images.len() as u64, images.len() as u64);
-    Ok(seen)
-}
-
-/// The model with its floating-point values as further outputs, and the inputs to watch.
-fn watched(model: &Model, placement: &Placement) -> (Model, BTreeSet<String>) {
-    let is_float = |info: &ValueInfo| info.dtype.is_none_or(|dtype| dtype == DataType::F32);
-    let inputs: BTreeSet<String> =
-        model.graph.inputs.iter().filter(|info| is_float(info)).map(|info| info.name.clone()).collect();
-    let mut watched = model.clone();
-    let mut known: BTreeSet<String> = model.graph.outputs.iter().map(|output| output.name.clone()).collect();
-    for node in &model.graph.nodes {
-        for output in &node.outputs {
-            // Files of others state no types, but what a layer reads has the type of its weights.
-            let is_watched = placement.values.contains_key(output) || is_floating(model, output);
-            if is_watched && known.insert(output.clone()) {
-                let info =
-                    ValueInfo { name: output.clone(), dtype: Some(DataType::F32), ..Default::default() };
-                watched.graph.outputs.push(model.graph.values.get(output).cloned().unwrap_or(info));
-            }
-        }
-    }
-    (watched, inputs)
-}
-
 /// Whether a value is known to be in `float32` and is no scalar or list.
 fn is_floating(model: &Model, name: &str) -> bool {
     model.graph.values.get(name).is_some_and(|info| {
         info.dtype == Some(DataType::F32) && info.shape.as_ref().is_some_and(|shape| shape.len() > 1)
-    })
-}
-
-fn observe(seen: &mut BTreeMap<String, Histogram>, values: &Outputs) -> Result<(), Error> {
-    let floats: Vec<_> = values.iter().filter(|(_, tensor)| tensor.dtype() == DataType::F32).collect();
-    for (name, _) in &floats {
-        seen.entry(name.clone()).or_default();
-    }
-    let by_name: BTreeMap<&str, _> =
-        floats.into_iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    seen.par_iter_mut().try_for_each(|(name, histogram)| {
-        if let Some(tensor) = by_name.get(name.as_str()) {
-            histogram.observe(&tensor.as_f32()?);
-        }
-        Ok(())
     })
 }

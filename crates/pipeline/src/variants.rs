@@ -14,11 +14,15 @@ use crate::run::{Run, StepContext};
 use crate::steps::evaluate::{Evaluation, Findings, change, evaluate};
 use crate::steps::export::Origin;
 use crate::steps::measure::{Measured, measure};
+use crate::steps::optimize::halve;
 use crate::steps::quantize::{Quantization, quantize};
 use crate::steps::verify::{Subject as Compared, carried, verify};
-use crate::steps::{EVALUATE, MEASURE, QUANTIZE, VERIFY};
+use crate::steps::{EVALUATE, MEASURE, OPTIMIZE, QUANTIZE, VERIFY};
 use crate::store::Blob;
 use crate::{Error, Subject};
+
+/// Ranges for fp16 are taken from this many images: only the largest magnitudes matter.
+const WATCHED_FOR_HALF: usize = 16;
 
 /// A model in one precision.
 pub(crate) struct Variant {
@@ -93,22 +97,47 @@ impl Job<'_> {
         }];
         for precision in &self.request.precisions {
             match precision {
-                Precision::Fp32 | Precision::Fp16 => {}
+                Precision::Fp32 => {}
+                Precision::Fp16 => variants.push(self.fp16(run)?),
                 Precision::Int8 => variants.push(self.int8(run)?),
             }
         }
         Ok(variants)
     }
 
+    fn subject(&self, run: &Run<'_>) -> Subject {
+        Subject {
+            name: self.name.to_string(),
+            onnx: run.store.path(&self.exported.model),
+            detector: self.exported.detector.clone(),
+        }
+    }
+
+    fn fp16(&self, run: &Run<'_>) -> Result<Variant, Error> {
+        let images = self.data.calibration.as_ref().unwrap_or(&self.data.images).first(WATCHED_FOR_HALF);
+        let key = json!({
+            "model": self.exported.model, "detector": self.exported.detector, "images": images,
+            "backend": self.backend()?,
+        });
+        let made = run.step(OPTIMIZE, &key, |context| {
+            halve(&self.subject(run), &images, &self.request.backend, context)
+        })?;
+        Ok(Variant {
+            precision: Precision::Fp16,
+            path: paths::model(self.name, Precision::Fp16),
+            onnx: run.store.path(&made.model),
+            model: made.model,
+            opset: made.opset,
+            claims: Some(Precision::Fp16),
+            int8: None,
+        })
+    }
+
     fn int8(&self, run: &Run<'_>) -> Result<Variant, Error> {
         let (Some(calibrating), Some(images)) = (&self.request.calibration, &self.data.calibration) else {
             return Err(Error::Options("int8 needs images to calibrate with: `--calibrate DIR`".into()));
         };
-        let subject = Subject {
-            name: self.name.to_string(),
-            onnx: run.store.path(&self.exported.model),
-            detector: self.exported.detector.clone(),
-        };
+        let subject = self.subject(run);
         let key = json!({
             "model": self.exported.model, "detector": self.exported.detector, "images": images,
             "options": calibrating.options.key(), "backend": self.backend()?,

@@ -5,6 +5,7 @@ pub(crate) mod deliver;
 pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod measure;
+pub(crate) mod optimize;
 pub(crate) mod quantize;
 pub(crate) mod report;
 mod rows;
@@ -43,6 +44,8 @@ impl StepOfEach {
 pub(crate) const ACQUIRE: Step = Step { name: "acquire", version: 1 };
 /// Makes the ONNX graph and the detector's description.
 pub(crate) const EXPORT: Step = Step { name: "export", version: 2 };
+/// Converts to `float16`.
+pub(crate) const OPTIMIZE: Step = Step { name: "optimize", version: 1 };
 /// Calibrates and rounds to eight bits.
 pub(crate) const QUANTIZE: Step = Step { name: "quantize", version: 1 };
 /// Compares a delivered graph with the source-exact one.
@@ -75,7 +78,8 @@ pub(crate) fn all(precisions: &[Precision], is_scored: bool) -> Vec<Step> {
     let each: Vec<(usize, Precision)> =
         std::iter::once(Precision::Fp32).chain(further.iter().copied()).enumerate().collect();
     let mut steps = vec![ACQUIRE, EXPORT];
-    steps.extend(further.iter().filter(|precision| **precision == Precision::Int8).map(|_| QUANTIZE));
+    let makes = |precision: &Precision| if *precision == Precision::Fp16 { OPTIMIZE } else { QUANTIZE };
+    steps.extend(further.iter().map(makes));
     for (at, precision) in &each {
         steps.push(VERIFY.of(*precision, *at));
         steps.extend(is_scored.then(|| EVALUATE.of(*precision, *at)));
