@@ -1,5 +1,7 @@
 //! Converts the exported graph to `float16` where its values allow it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::half::{Half, halved};
@@ -25,7 +27,7 @@ pub(crate) fn halve(
 ) -> Result<Halving, Error> {
     let progress = |done, total| context.progress("images", done, total);
     let work = context.store().work();
-    let (model, about) = halved(subject, images, &Default::default(), backend, &work, &progress)?;
+    let (model, about) = halved(subject, images, &BTreeSet::new(), backend, &work, &progress)?;
     if images.built_in {
         context.warn(
             "no images given: the ranges that decide what stays in float32 come from two built-in scenes",

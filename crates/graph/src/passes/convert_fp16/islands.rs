@@ -209,15 +209,13 @@ impl<'g> Search<'g> {
     }
 
     fn out_of_range(&self, node: &Node) -> Option<Full> {
-        let watched = node.inputs.iter().chain(&node.outputs).filter_map(|name| self.seen.get(name));
-        watched
-            .filter_map(|seen| match seen.max_abs() {
-                _ if seen.not_finite() > 0 => Some(Full::Overflow),
-                most if most > LARGEST => Some(Full::Overflow),
-                most if most > 0.0 && most < SMALLEST => Some(Full::Underflow),
-                _ => None,
-            })
-            .next()
+        let mut watched = node.inputs.iter().chain(&node.outputs).filter_map(|name| self.seen.get(name));
+        watched.find_map(|seen| match seen.max_abs() {
+            _ if seen.not_finite() > 0 => Some(Full::Overflow),
+            most if most > LARGEST => Some(Full::Overflow),
+            most if most > 0.0 && most < SMALLEST => Some(Full::Underflow),
+            _ => None,
+        })
     }
 
     /// Whether a constant becomes infinite, or one that stands alone becomes 0 or loses most of its bits.
@@ -252,7 +250,8 @@ impl<'g> Search<'g> {
         any
     }
 
-    /// A node that has only `float32` around it stays there too: two casts would cost more than it does.
+    /// Nodes between layers that have only `float32` around them stay there too: two casts would cost more than they do.
+    /// What could stay is all that is no layer; whoever has a neighbour that cannot stay drops out, until nobody does.
     fn close_gaps(&self, decisions: &mut [Decision]) {
         let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
         for (at, node) in self.graph.nodes.iter().enumerate() {
@@ -260,19 +259,23 @@ impl<'g> Search<'g> {
                 readers.entry(input).or_default().push(at);
             }
         }
-        let outputs: HashSet<&str> = self.graph.outputs.iter().map(|output| output.name.as_str()).collect();
-        for at in (0..decisions.len()).rev() {
+        let is_open = |at: usize| decisions[at] == Some(None) && !self.is_layer(&self.graph.nodes[at]);
+        let mut stays: Vec<bool> = (0..decisions.len()).map(is_open).collect();
+        let is_full = |at: &usize, stays: &[bool]| stays[*at] || matches!(decisions[*at], Some(Some(_)));
+        let mut open: Vec<usize> = (0..decisions.len()).collect();
+        while let Some(at) = open.pop() {
             let node = &self.graph.nodes[at];
-            if decisions[at] != Some(None) || self.is_layer(node) {
-                continue;
+            let floats = |names: &'g [String]| names.iter().filter(|name| self.is_float_value(name));
+            let makers = || floats(&node.inputs).filter_map(|name| self.makers.get(name.as_str()));
+            let readers = || floats(&node.outputs).filter_map(|name| readers.get(name.as_str())).flatten();
+            if stays[at] && !makers().chain(readers()).all(|near| is_full(near, &stays)) {
+                stays[at] = false;
+                open.extend(makers().chain(readers()).filter(|near| stays[**near]));
             }
-            let is_read_in_full = node.outputs.iter().filter(|name| self.is_float_value(name)).all(|name| {
-                let readers = readers.get(name.as_str()).map_or(&[][..], Vec::as_slice);
-                let all_full = readers.iter().all(|at| matches!(decisions[*at], Some(Some(_))));
-                all_full && (!readers.is_empty() || outputs.contains(name.as_str()))
-            });
-            if is_read_in_full && self.comes_from_full(node, decisions) {
-                decisions[at] = Some(Some(Full::Between));
+        }
+        for (decision, stays) in decisions.iter_mut().zip(stays) {
+            if stays {
+                *decision = Some(Some(Full::Between));
             }
         }
     }

@@ -4,17 +4,30 @@ use std::collections::HashMap;
 
 use crate::{Attribute, DataType, Graph, Model, Node};
 
-/// Results that are integers or truth values whatever goes in, by output.
+/// Results that are truth values whatever goes in.
+const TRUTHS: &[&str] = &[
+    "And",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "IsInf",
+    "IsNaN",
+    "Less",
+    "LessOrEqual",
+    "Not",
+    "Or",
+    "Xor",
+];
+/// Results that are integers whatever goes in.
+const INTEGERS: &[&str] = &["ArgMax", "ArgMin", "NonMaxSuppression", "NonZero", "Shape", "Size"];
+
+/// The type of a result, where it does not depend on what goes in.
 fn fixed(node: &Node, output: usize) -> Option<DataType> {
     match (node.op_type.as_str(), output) {
-        ("Shape" | "Size" | "NonZero" | "ArgMax" | "ArgMin" | "NonMaxSuppression", _)
-        | ("TopK" | "MaxPool", 1) => Some(DataType::I64),
-        (
-            "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Not" | "And" | "Or" | "Xor",
-            _,
-        )
-        | ("IsNaN" | "IsInf", _)
-        | ("Dropout", 1) => Some(DataType::Bool),
+        ("TopK" | "MaxPool", 1) => Some(DataType::I64),
+        ("Dropout", 1) => Some(DataType::Bool),
+        (op, _) if INTEGERS.contains(&op) => Some(DataType::I64),
+        (op, _) if TRUTHS.contains(&op) => Some(DataType::Bool),
         _ => None,
     }
 }
@@ -49,8 +62,7 @@ fn made(node: &Node, output: usize, types: &HashMap<String, DataType>) -> Option
             _ => Some(DataType::F32),
         },
         "Where" | "DequantizeLinear" | "CastLike" => input(1),
-        "QuantizeLinear" => input(2),
-        "OneHot" => input(2),
+        "QuantizeLinear" | "OneHot" => input(2),
         "If" | "Loop" | "Scan" | "EyeLike" | "SequenceEmpty" => None,
         _ => fixed(node, output).or_else(|| input(0)),
     }
