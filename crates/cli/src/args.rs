@@ -46,7 +46,7 @@ pub(crate) enum ColorChoice {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// The whole job: fetch, export, verify, evaluate, package, measure, report
-    Import(commands::import::Args),
+    Import(Box<commands::import::Args>),
     /// Say what a file is: ONNX, safetensors, PyTorch checkpoint, engine plan, calibration cache
     Inspect(commands::inspect::Args),
     /// Checkpoint to checked ONNX

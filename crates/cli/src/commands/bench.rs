@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
     };
     let progress = Progress::new(output);
     let figures = pipeline::bench(&subject, &images, &load, &args.model.backend, &|event: Event<'_>| {
-        progress.show(&event)
+        progress.show(&event);
     });
     progress.clear();
     output.result(&Table { machine: pipeline::runtime::Machine::detect(), figures: figures? })?;

@@ -24,7 +24,7 @@ use crate::output::Output;
 /// Runs a command.
 pub(crate) fn run(command: Command, output: &Output) -> Result<ExitCode, Failure> {
     match command {
-        Command::Import(args) => import::run(args, output),
+        Command::Import(args) => import::run(*args, output),
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Export(args) => export::run(args, output),
         Command::Quantize(args) => quantize::run(args, output),

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// TensorRT calibration cache (such as NGC's `*_int8.txt`) to take the scales from, instead of images
     #[arg(long, value_name = "FILE", conflicts_with_all = ["calibrate", "tensors"])]
     cache: Option<PathBuf>,
-    /// Folder that the calibration images go to as raw tensors too: calib_0000.bin, calib_0001.bin …
+    /// Folder that the calibration images go to as raw tensors too (`calib_0000.bin` …)
     #[arg(long, value_name = "DIR")]
     tensors: Option<PathBuf>,
     /// Folder that `<name>_int8.onnx` and `calibration.cache` go to

@@ -129,11 +129,13 @@ fn spoil_a_scale(model: &mut Model) {
     model.graph.initializers.insert(scale.clone(), Tensor::from_f32([], vec![value * 32.0]).unwrap());
 }
 
+/// What goes wrong.
+type Fault = fn(&mut Model);
+
 #[test]
 fn faults_that_make_a_wrong_detector_are_found() {
     let package = Package::import();
     assert_eq!(package.failed(), (Some(0), Vec::new()), "the sound package passes");
-    type Fault = fn(&mut Model);
     let descriptions: [(&str, Fault); 4] = [
         ("a wrong mean", |model| redescribed(model, |d| d.input.mean = [0.485, 0.456, 0.406])),
         ("swapped channels", |model| {
