@@ -153,9 +153,9 @@ mod tests {
         let changes = ["score=0.1", "int8.score=0.2", "fp16.map-loss=0"].map(|text| text.parse().unwrap());
         let bounds = AllBounds { changes: changes.to_vec() };
         let scores = [Precision::Fp32, Precision::Fp16, Precision::Int8].map(|p| bounds.of(p).score);
-        assert_eq!(scores, [0.1, 0.1, 0.2]);
+        assert_eq!(scores.map(f32::to_bits), [0.1_f32, 0.1, 0.2].map(f32::to_bits));
         assert_eq!(bounds.of(Precision::Fp16).map_loss.to_bits(), 0);
-        assert_eq!(bounds.of(Precision::Int8).iou, Bounds::of(Precision::Int8).iou);
+        assert_eq!(bounds.of(Precision::Int8).iou.to_bits(), Bounds::of(Precision::Int8).iou.to_bits());
     }
 
     #[test]

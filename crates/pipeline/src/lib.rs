@@ -36,6 +36,8 @@ use std::time::Instant;
 
 use deploy::{Manifest, Measurements, PackageName};
 
+// A function of this name is exported too, so the crate cannot be named in a `use`.
+pub extern crate detect;
 pub use {deploy, graph, hub, models, runtime};
 
 pub use bounds::{AllBounds, BoundChange, Bounds};

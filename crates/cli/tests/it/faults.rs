@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use detect::{BoxFormat, ChannelOrder, Detector, Head, Resize};
 use pipeline::deploy::{Manifest, Precision};
+use pipeline::detect::{BoxFormat, ChannelOrder, Detector, Head, Resize};
 use pipeline::graph::{Model, Node, Tensor, onnx};
 use serde_json::Value;
 

@@ -71,7 +71,7 @@ impl Detector {
     /// Turns one run's outputs into detections, one list a row of the batch.
     ///
     /// `outputs` may hold more than the head reads, in any order; `geometries` are those of
-    /// [`crate::preprocess`]. Rows beyond `geometries` (padding of a fixed batch) are ignored.
+    /// [`crate::preprocess()`]. Rows beyond `geometries` (padding of a fixed batch) are ignored.
     ///
     /// # Errors
     /// [`Error::MissingOutput`], [`Error::OutputShape`] (also for fewer rows than `geometries`, and for fewer classes

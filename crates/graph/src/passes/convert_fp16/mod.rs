@@ -11,11 +11,11 @@
 //! seen on real images. Every node's floating-point inputs have one type, as strongly typed TensorRT networks want it, and a
 //! value is cast at most once in each direction.
 
+mod element_types;
 mod islands;
 mod rewrite;
 #[cfg(test)]
 mod tests;
-mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::quantize::Histogram;
 use crate::{Error, Model};
 
-pub use types::float_values;
+pub use element_types::float_values;
 
 /// What the caller decides.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ pub fn convert_fp16(
     options: &HalfOptions,
 ) -> Result<Halved, Error> {
     rewrite::constants_become_initializers(&mut model.graph)?;
-    let types = types::of(&model.graph);
+    let types = element_types::of(&model.graph);
     if let Some(node) = model.graph.nodes.iter().find(|node| node.op_type.ends_with("QuantizeLinear")) {
         let name = node.outputs.first().map_or("", String::as_str);
         return Err(Error::Invalid(format!("`{name}` is rounded to 8 bits: convert the graph before that")));

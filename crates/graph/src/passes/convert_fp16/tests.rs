@@ -45,7 +45,7 @@ fn convert(model: &mut Model, seen: &[(&str, f32)], options: &HalfOptions) -> Ha
 
 /// What a strongly typed network wants: the floating-point inputs of a node have one type.
 fn one_type_a_node(model: &Model) {
-    let mut types = types::of(&model.graph);
+    let mut types = element_types::of(&model.graph);
     for info in model.graph.inputs.iter().chain(&model.graph.outputs) {
         types.insert(info.name.clone(), info.dtype.unwrap());
     }
