@@ -8,7 +8,7 @@ use crate::{Attribute, DataType, Dim, Model, Node, Tensor, ValueInfo};
 /// Runs a pass over the first graph in a file's documentation and compares with the second. Both have the operator set
 /// `opset`.
 pub(super) fn check(source: &str, opset: i64, pass: impl Fn(&mut Model) -> usize) {
-    let graphs: Vec<Model> = blocks(source).iter().map(|text| parse(text, opset)).collect();
+    let graphs = graphs(source, opset);
     assert!(graphs.len() >= 2 && graphs.len().is_multiple_of(2), "{} graphs", graphs.len());
     for pair in graphs.chunks(2) {
         let mut model = pair[0].clone();
@@ -25,6 +25,11 @@ pub(super) fn check(source: &str, opset: i64, pass: impl Fn(&mut Model) -> usize
         assert_eq!(model.graph.initializers.len(), pair[1].graph.initializers.len());
         assert_eq!(pass(&mut model), 0, "a second run changes something");
     }
+}
+
+/// All graphs in a file's documentation.
+pub(super) fn graphs(source: &str, opset: i64) -> Vec<Model> {
+    blocks(source).iter().map(|text| parse(text, opset)).collect()
 }
 
 fn blocks(source: &str) -> Vec<String> {

@@ -10,10 +10,13 @@ mod fold_constants;
 mod fold_shapes;
 mod fuse_conv;
 mod fuse_gemm;
+mod interface;
 mod known;
 mod merge_layout;
 mod recompose;
 mod remove_noops;
+mod set_batch;
+mod set_opset;
 mod share;
 mod simplify;
 
@@ -21,6 +24,9 @@ use crate::Model;
 use known::Known;
 
 pub use fold_constants::{Evaluate, fold_constants};
+pub use interface::{extract, freeze_input, rename};
+pub use set_batch::{Batch, set_batch};
+pub use set_opset::{OPSETS, set_opset};
 pub use simplify::{Outcome, simplify};
 
 /// One rewriting of a graph.
@@ -78,4 +84,10 @@ pub static PASSES: &[Pass] = &[
         about: "matrix product and constant row become Gemm",
         apply: Some(fuse_gemm::apply),
     },
+    Pass { name: "set-batch", about: "the batch of the inputs: a number, or a symbol", apply: None },
+    Pass { name: "set-opset", about: "operator sets 16 to 22, up and down", apply: None },
+    Pass { name: "extract", about: "the part between some values", apply: None },
+    Pass { name: "freeze-input", about: "an input becomes a constant", apply: None },
+    Pass { name: "rename", about: "inputs and outputs under other names", apply: None },
+    Pass { name: "external-data", about: "weights into the file or beside it", apply: None },
 ];
