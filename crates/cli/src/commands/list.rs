@@ -58,8 +58,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
             Err(error) => format!("not usable here: {error}"),
         },
     });
-    let targets = pipeline::deploy::targets::targets().iter();
-    let targets = targets.map(|target| Entry { name: target.name(), about: target.about() });
+    let targets = pipeline::deploy::targets::targets();
+    let targets = targets.iter().map(|target| Entry { name: target.name(), about: target.about() });
     let passes = pipeline::graph::passes::PASSES.iter();
     let passes = passes.map(|pass| Entry { name: pass.name, about: pass.about });
     let architectures = pipeline::models::architectures().iter().map(ToString::to_string);

@@ -5,6 +5,7 @@
 mod families;
 mod import;
 mod killed;
+mod optimize;
 mod program;
 mod quantize;
 mod single;

@@ -139,13 +139,13 @@ fn normalized<'a>(pattern: &Pattern<'a>, known: &Known, normal: &str) -> Option<
     };
     let [x, mean] = subtraction.inputs.as_slice() else { return None };
     let mean = pattern.inner(mean, "ReduceMean", 1)?;
-    let rank = known.rank(x)?;
+    let last = known.rank(x)?.checked_sub(1)?;
     let over_last = |node: &Node| {
         let axes = match node.ints("axes") {
             Some(axes) => axes.to_vec(),
             None => integers(pattern.graph, node.inputs.get(1)?)?,
         };
-        let last = matches!(axes.as_slice(), [axis] if *axis == -1 || usize::try_from(*axis) == Ok(rank - 1));
+        let last = matches!(axes.as_slice(), [axis] if *axis == -1 || usize::try_from(*axis) == Ok(last));
         (last && node.int("keepdims").unwrap_or(1) == 1).then_some(())
     };
     over_last(mean)?;

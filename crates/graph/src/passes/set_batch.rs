@@ -244,7 +244,11 @@ fn reshape(
             // Whole rows go to the front: the fixed part of the data is the rest times what each row gives.
             match (fixed, behind) {
                 (Some(fixed), Some(behind))
-                    if behind > 0 && fixed % behind == 0 && front * behind == fixed * now =>
+                    if behind > 0
+                        && fixed % behind == 0
+                        && front
+                            .checked_mul(behind)
+                            .is_some_and(|all| Some(all) == fixed.checked_mul(now)) =>
                 {
                     Ok(std::iter::once(-1).chain(rest).collect())
                 }
