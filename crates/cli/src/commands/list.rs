@@ -62,7 +62,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
     let targets = targets.iter().map(|target| Entry { name: target.name(), about: target.about() });
     let passes = pipeline::graph::passes::PASSES.iter();
     let passes = passes.map(|pass| Entry { name: pass.name, about: pass.about });
-    let architectures = pipeline::models::architectures().iter().map(ToString::to_string);
+    let architectures = pipeline::models::architectures();
+    let architectures = architectures.iter().map(ToString::to_string);
     output.result(&Tables {
         architectures: wanted(Table::Architectures).then(|| architectures.collect()),
         backends: wanted(Table::Backends).then(|| backends.collect()),
