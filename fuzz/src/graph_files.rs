@@ -4,6 +4,7 @@
 //! changes a model is as wrong as one that panics.
 
 use bytes::Bytes;
+use graph::passes::{self, Batch, Outcome};
 use graph::{CalibrationCache, Facts, Model, Plan, Shapes, onnx};
 
 /// Reads an ONNX file, judges it, describes it, writes it and reads it again.
@@ -36,6 +37,32 @@ fn write(model: &Model) -> Bytes {
     let count = onnx::write(model, &mut bytes).expect("what was read can be written");
     assert_eq!(count, bytes.len() as u64, "the length is added up beforehand");
     bytes.into()
+}
+
+/// Reads an ONNX file and runs every pass over it.
+///
+/// # Panics
+/// When a graph that obeyed the rules breaks one after a pass that succeeded.
+pub fn passes(data: &[u8]) {
+    let read = onnx::read(Bytes::copy_from_slice(data), &|_| Err("no further file".into()));
+    let Ok(model) = read else { return };
+    if model.check().is_err() {
+        return;
+    }
+    let work = |name: &str, pass: &dyn Fn(&mut Model) -> Result<Outcome, graph::Error>| {
+        let mut changed = model.clone();
+        if pass(&mut changed).is_ok() {
+            assert!(changed.check().is_ok(), "{name} breaks a rule");
+        }
+    };
+    work("simplify", &|model| passes::simplify(model, &|_| Err("no evaluator".into())));
+    work("set-opset down", &|model| passes::set_opset(model, 16));
+    work("set-opset up", &|model| passes::set_opset(model, 22));
+    work("set-batch", &|model| passes::set_batch(model, Batch::Dynamic));
+    work("set-batch to 3", &|model| passes::set_batch(model, Batch::Fixed(3)));
+    for node in model.graph.nodes.iter().take(4) {
+        work("extract", &|model| passes::extract(model, &[], &node.outputs));
+    }
 }
 
 /// Reads the header of a TensorRT plan.

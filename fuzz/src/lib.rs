@@ -9,7 +9,7 @@ mod models_files;
 pub mod mutate;
 
 pub use detect_files::{annotations, detector, image, labels, source};
-pub use graph_files::{calibration_cache, onnx_read, plan};
+pub use graph_files::{calibration_cache, onnx_read, passes, plan};
 pub use models_files::{
     config, nvinfer_config, pickle, pickled_network, preprocessor_config, safetensors, safetensors_index,
     ultralytics_metadata,
@@ -28,6 +28,7 @@ pub static TARGETS: &[(&str, Target)] = &[
     ("labels", labels),
     ("nvinfer_config", nvinfer_config),
     ("onnx_read", onnx_read),
+    ("passes", passes),
     ("pickle", pickle),
     ("pickled_network", pickled_network),
     ("plan", plan),

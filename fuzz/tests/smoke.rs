@@ -54,6 +54,13 @@ fn onnx_read() {
 }
 
 #[test]
+fn passes() {
+    let mut seeds = graph_fixtures();
+    seeds.push(built());
+    timed(fuzz::passes, &seeds, 4_000);
+}
+
+#[test]
 fn plan() {
     let mut plain = b"ftrt".to_vec();
     plain.extend([0; 20]);

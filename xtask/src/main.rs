@@ -1,9 +1,11 @@
 //! Repository tasks: `cargo run --release -p xtask -- TASK`.
 //!
 //! `tidy` checks what the compiler and clippy cannot: which crate may use which, what may not stand in a pure crate, that
-//! the documents still fit the folders. `parity` compares exported detectors with their originals in Python.
+//! the documents still fit the folders. `parity` compares exported detectors with their originals in Python, `simplify` the passes
+//! with onnxsim and onnxslim.
 
 mod parity;
+mod simplify;
 mod tidy;
 
 use std::path::Path;
@@ -22,8 +24,15 @@ fn main() -> ExitCode {
                 ExitCode::from(2)
             }
         },
+        "simplify" => match simplify::compare(rest, say) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(&error);
+                ExitCode::from(2)
+            }
+        },
         _ => {
-            say("usage: cargo run --release -p xtask -- tidy | parity …");
+            say("usage: cargo run --release -p xtask -- tidy | parity … | simplify …");
             ExitCode::from(2)
         }
     }

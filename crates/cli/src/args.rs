@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Inspect(commands::inspect::Args),
     /// Checkpoint to checked ONNX
     Export(commands::export::Args),
+    /// Graph passes: simplify, batch, operator set, names, parts
+    Optimize(commands::optimize::Args),
     /// Calibration images to INT8: a Q/DQ graph and TensorRT's calibration cache
     Quantize(commands::quantize::Args),
     /// Boxes on images: as a table, as JSON, or drawn

@@ -66,6 +66,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Passes changed what comes out.
+    #[error("the outputs are {difference:.1e} of their scale from what they were, {bound:.1e} is allowed")]
+    Changed {
+        /// The largest difference, in parts of the output's scale.
+        difference: f64,
+        /// What is allowed.
+        bound: f64,
+    },
     /// Options that do not go together, or a value that cannot be.
     #[error("{0}")]
     Options(String),
@@ -145,7 +153,7 @@ impl Error {
             Self::NoExactGraph { .. } => 10,
             Self::Hub(error) => error.exit_code(),
             Self::Models(error) => of_kind(error.kind()),
-            Self::Graph(_) | Self::FixedBatch { .. } | Self::Trial { .. } => 20,
+            Self::Graph(_) | Self::FixedBatch { .. } | Self::Trial { .. } | Self::Changed { .. } => 20,
             Self::Runtime(error) if error.is_backend_limit() => 30,
             Self::Runtime(error) if matches!(**error, runtime::Error::PythonExport(_)) => 20,
             Self::Runtime(error)
@@ -185,6 +193,9 @@ impl Error {
             Self::Detect(error) | Self::InFile { source: error, .. } => error.hint(),
             Self::Runtime(error) => error.hint(),
             Self::Deploy(error) => error.hint(),
+            Self::Changed { .. } => Some(
+                "leave out one option at a time to find the pass; `--unchecked` writes the file all the same".into(),
+            ),
             Self::Record { .. } | Self::Planned { .. } | Self::Options(_) => None,
         }
     }

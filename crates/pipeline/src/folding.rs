@@ -21,6 +21,11 @@ impl Folding {
         Ok(())
     }
 
+    /// All passes that change no output.
+    pub(crate) fn simplify(&self, model: &mut Model) -> Result<graph::passes::Outcome, graph::Error> {
+        graph::passes::simplify(model, &|part| self.evaluate(part))
+    }
+
     fn evaluate(&self, part: &Model) -> Result<Vec<Tensor>, String> {
         let known = self.known.borrow().iter().find(|(nodes, _)| *nodes == part.graph.nodes).cloned();
         if let Some((_, tensors)) = known {

@@ -10,14 +10,14 @@ use serde_json::Value;
 const TOLD: usize = 3;
 
 /// What a child printed, and the time it took.
-pub(super) struct Done {
-    pub(super) output: String,
-    pub(super) time: Duration,
+pub(crate) struct Done {
+    pub(crate) output: String,
+    pub(crate) time: Duration,
 }
 
 impl Done {
     /// The last line that is JSON.
-    pub(super) fn json(&self) -> Result<Value, String> {
+    pub(crate) fn json(&self) -> Result<Value, String> {
         let objects = self.output.lines().rev().filter(|line| line.starts_with('{'));
         let parsed = objects.map(serde_json::from_str).find_map(Result::ok);
         parsed.ok_or_else(|| "prints no result".to_owned())
@@ -25,7 +25,7 @@ impl Done {
 }
 
 /// Runs a program to its end.
-pub(super) fn run(command: &mut Command) -> Result<Done, String> {
+pub(crate) fn run(command: &mut Command) -> Result<Done, String> {
     let name = Path::new(command.get_program()).file_name().unwrap_or_default().display().to_string();
     let started = Instant::now();
     let output = command

@@ -5,7 +5,7 @@
 //! PyTorch's exporters. Everything is a child process, so that its peak memory is its own.
 
 mod arguments;
-mod child;
+pub(crate) mod child;
 mod models;
 mod table;
 

@@ -10,6 +10,7 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod optimize;
 pub(crate) mod quantize;
 pub(crate) mod report;
 mod shared;
@@ -27,6 +28,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<ExitCode, Failure
         Command::Import(args) => import::run(*args, output),
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Export(args) => export::run(args, output),
+        Command::Optimize(args) => optimize::run(&args, output),
         Command::Quantize(args) => quantize::run(args, output),
         Command::Detect(args) => detect::run(&args, output),
         Command::Eval(args) => eval::run(&args, output),
@@ -34,7 +36,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<ExitCode, Failure
         Command::Bench(args) => bench::run(&args, output),
         Command::Deploy(args) => deploy::run(&args, output),
         Command::Report(args) => report::run(&args, output),
-        Command::List(_) => list::run(output),
+        Command::List(args) => list::run(&args, output),
         Command::Clean(args) => clean::run(&args, output),
         Command::Completions(args) => completions::run(&args),
     }

@@ -6,6 +6,7 @@ mod families;
 mod faults;
 mod import;
 mod killed;
+mod optimize;
 mod program;
 mod quantize;
 mod single;

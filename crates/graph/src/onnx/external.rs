@@ -4,12 +4,13 @@
 //! judges names and ranges; opening files is the caller's part.
 
 use std::collections::HashMap;
+use std::io::Write;
 
 use bytes::Bytes;
 
 use super::proto::TensorProto;
-use crate::Error;
 use crate::tensor::External;
+use crate::{Error, Model, Tensor};
 
 /// The value of `TensorProto.data_location` that sends the reader to another file.
 pub(super) const EXTERNAL: i32 = 1;
@@ -119,6 +120,65 @@ impl<'a> Files<'a> {
     }
 }
 
+/// Tensors from this many bytes on leave the graph's file.
+const SPLIT_FROM: usize = 1024;
+/// Where a tensor may begin, and a large one: what a memory map wants.
+const ALIGNED: u64 = 64;
+const PAGE: u64 = 4096;
+/// From so many bytes on a tensor begins a page.
+const LARGE: usize = 1 << 20;
+
+/// Writes the larger constants of the main graph to `out`, one after the other, and makes the graph refer to them in a file
+/// called `location`. Gives the number of bytes.
+///
+/// # Errors
+/// [`Error::ExternalData`] for a name that no model may use and for a tensor that was never loaded, [`Error::Write`].
+pub fn split_external(model: &mut Model, location: &str, out: &mut dyn Write) -> Result<u64, Error> {
+    let error = |tensor: &str, reason: &str| Error::ExternalData {
+        tensor: tensor.to_owned(),
+        location: location.to_owned(),
+        reason: reason.to_owned(),
+    };
+    check_location(location).map_err(|reason| error("", reason))?;
+    let mut end = 0_u64;
+    for (name, tensor) in &mut model.graph.initializers {
+        if tensor.byte_len() < SPLIT_FROM || tensor.as_strings().is_some() {
+            continue;
+        }
+        if tensor.external().is_some() {
+            return Err(error(name, "it was not loaded"));
+        }
+        let bytes = tensor.bytes();
+        let offset = end.next_multiple_of(if bytes.len() >= LARGE { PAGE } else { ALIGNED });
+        let padding = [0_u8; PAGE as usize];
+        out.write_all(&padding[..(offset - end) as usize]).map_err(Error::Write)?;
+        out.write_all(&bytes).map_err(Error::Write)?;
+        end = offset + bytes.len() as u64;
+        let place = External { location: location.to_owned(), offset, length: Some(bytes.len() as u64) };
+        *tensor = Tensor::unresolved(tensor.dtype(), tensor.shape(), place)?;
+    }
+    Ok(end)
+}
+
+/// Makes what refers to the file `from` refer to `to`.
+///
+/// # Errors
+/// [`Error::ExternalData`] for a name that no model may use.
+pub fn relocate_external(model: &mut Model, from: &str, to: &str) -> Result<(), Error> {
+    check_location(to).map_err(|reason| Error::ExternalData {
+        tensor: String::new(),
+        location: to.to_owned(),
+        reason: reason.to_owned(),
+    })?;
+    for tensor in model.graph.initializers.values_mut() {
+        if let Some(place) = tensor.external().filter(|place| place.location == from) {
+            let place = External { location: to.to_owned(), ..place.clone() };
+            *tensor = Tensor::unresolved(tensor.dtype(), tensor.shape(), place)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +208,31 @@ mod tests {
         for location in bad {
             assert!(check_location(location).is_err(), "{location:?}");
         }
+    }
+
+    #[test]
+    fn weights_go_beside_and_come_back() {
+        let mut model = Model::default();
+        let small = Tensor::from_f32([2], vec![1.0, 2.0]).unwrap();
+        let large =
+            |first: f32| Tensor::from_f32([300], (0..300).map(|at| first + at as f32).collect()).unwrap();
+        model.graph.initializers.insert("small".into(), small.clone());
+        model.graph.initializers.insert("a".into(), large(1.0));
+        model.graph.initializers.insert("b".into(), large(2.0));
+        let mut file = Vec::new();
+        let bytes = split_external(&mut model, "passing", &mut file).unwrap();
+        assert_eq!(file.len() as u64, bytes);
+        relocate_external(&mut model, "passing", "w.data").unwrap();
+        assert_eq!(model.graph.initializers["small"], small);
+        let file = Bytes::from(file);
+        for (name, first) in [("a", 1.0), ("b", 2.0)] {
+            let place = model.graph.initializers[name].external().unwrap();
+            assert_eq!((place.location.as_str(), place.offset % ALIGNED), ("w.data", 0));
+            let start = place.offset as usize;
+            assert_eq!(file.slice(start..start + 1200), large(first).bytes());
+        }
+        assert!(split_external(&mut model, "again", &mut Vec::new()).is_err());
+        assert!(split_external(&mut model, "../x", &mut Vec::new()).is_err());
     }
 
     #[test]

@@ -31,9 +31,10 @@ impl Shapes {
         let mut walk = Walk {
             values: HashMap::new(),
             scales: HashMap::new(),
-            batch: i32::try_from(batch).unwrap_or(i32::MAX),
+            batch: Some(i32::try_from(batch).unwrap_or(i32::MAX)),
             batch_symbols: batch_symbols(&model.graph),
             symbols: SymbolGen::new(),
+            statements: true,
         };
         walk.graph(&model.graph, model.opset());
         let numbers = |value: &SymTensor| {
@@ -53,6 +54,21 @@ impl Shapes {
     }
 }
 
+/// What is known of shapes and of small integer values while every symbol of the inputs stays a symbol. What the file
+/// states of values between nodes counts only when all inputs are of fixed size: a traced batch of 1 is no fact.
+pub(crate) fn symbolic(model: &Model) -> HashMap<String, SymTensor> {
+    let mut walk = Walk {
+        values: HashMap::new(),
+        scales: HashMap::new(),
+        batch: None,
+        batch_symbols: BTreeSet::new(),
+        symbols: SymbolGen::new(),
+        statements: model.graph.inputs.iter().all(|input| input.fixed_shape().is_some()),
+    };
+    walk.graph(&model.graph, model.opset());
+    walk.values
+}
+
 /// The symbols that stand for the batch: those in front of the inputs.
 fn batch_symbols(graph: &Graph) -> BTreeSet<String> {
     let fronts = graph.inputs.iter().filter_map(|input| input.shape.as_ref()?.first());
@@ -67,9 +83,12 @@ fn batch_symbols(graph: &Graph) -> BTreeSet<String> {
 struct Walk {
     values: HashMap<String, SymTensor>,
     scales: HashMap<String, Vec<f32>>,
-    batch: i32,
+    /// The number that stands for the batch; `None` leaves it a symbol.
+    batch: Option<i32>,
     batch_symbols: BTreeSet<String>,
     symbols: SymbolGen,
+    /// Whether the file's own statements on values between nodes count.
+    statements: bool,
 }
 
 impl Walk {
@@ -88,6 +107,7 @@ impl Walk {
             let inferred = self.node(node, opset);
             for (at, name) in node.outputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
                 let info = graph.values.get(name).or_else(|| outputs.get(name.as_str()).copied());
+                let info = info.filter(|_| self.statements);
                 let stated = info.map(|info| self.stated(info, false));
                 self.values.insert(name.clone(), better(inferred.get(at).cloned(), stated));
             }
@@ -144,7 +164,9 @@ impl Walk {
                 i32::try_from(*size).map_or_else(|_| self.symbols.gen_positive(), SymExpr::Value)
             }
             Dim::Symbol(text) => self.symbol(text),
-            Dim::Unknown if is_input && at == 0 => SymExpr::Value(self.batch),
+            Dim::Unknown if is_input && at == 0 => {
+                self.batch.map_or_else(|| self.symbols.gen_positive(), SymExpr::Value)
+            }
             Dim::Unknown => self.symbols.gen_positive(),
         });
         SymTensor::from_shape(sizes.collect())
@@ -152,12 +174,13 @@ impl Walk {
 
     /// A size that is `batch`, `8*batch` or something else.
     fn symbol(&self, text: &str) -> SymExpr {
+        let Some(batch) = self.batch else { return SymExpr::pos_var(text) };
         if self.batch_symbols.contains(text) {
-            return SymExpr::Value(self.batch);
+            return SymExpr::Value(batch);
         }
         let multiple = text.split_once('*').and_then(|(factor, symbol)| {
             let factor: i32 = factor.trim().parse().ok()?;
-            self.batch_symbols.contains(symbol.trim()).then(|| factor.checked_mul(self.batch))?
+            self.batch_symbols.contains(symbol.trim()).then(|| factor.checked_mul(batch))?
         });
         multiple.map_or_else(|| SymExpr::pos_var(text), SymExpr::Value)
     }
