@@ -102,7 +102,8 @@ fn element_type(dtype: DataType) -> Option<TensorElementType> {
 /// Whether the bytes begin where an element of this type may.
 fn suits(bytes: &[u8], dtype: DataType) -> bool {
     let size = dtype.bits().unwrap_or(8).div_ceil(8).max(1);
-    bytes.is_empty() || (bytes.as_ptr() as usize).is_multiple_of(size)
+    // No bytes have an address too, and it is looked at like any other.
+    (bytes.as_ptr() as usize).is_multiple_of(size)
 }
 
 /// The same bytes where any element may begin.

@@ -58,7 +58,9 @@ pub fn library_version(path: &Path) -> Result<String, String> {
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     if (major, minor) < (1, OLDEST_MINOR) {
-        return Err(format!("it is ONNX Runtime {version}, and 1.{OLDEST_MINOR} is the oldest that can be used"));
+        return Err(format!(
+            "it is ONNX Runtime {version}, and 1.{OLDEST_MINOR} is the oldest that can be used"
+        ));
     }
     Ok(version)
 }

@@ -26,7 +26,8 @@ use refusal::Names;
 pub use library::{library, library_version, use_library};
 
 /// On the processor.
-pub static CPU: OnnxRuntime = OnnxRuntime { name: "onnxruntime", provider: Provider::Cpu, proved: OnceLock::new() };
+pub static CPU: OnnxRuntime =
+    OnnxRuntime { name: "onnxruntime", provider: Provider::Cpu, proved: OnceLock::new() };
 
 /// On a graphics processor of NVIDIA, by CUDA and cuDNN.
 pub static CUDA_BACKEND: OnnxRuntime =

@@ -105,8 +105,6 @@ fn node_of(text: &str) -> Placed {
 
 #[cfg(test)]
 mod tests {
-    use graph::{Builder, DataType, Dim};
-
     use super::*;
 
     fn lines(text: &str) -> Vec<String> {
@@ -143,13 +141,9 @@ mod tests {
             outputs: outputs.iter().map(|output| (*output).to_owned()).collect(),
             ..Node::default()
         };
-        let mut builder = Builder::new("sizes", 17);
-        let x = builder.input("x", DataType::F32, vec![Dim::batch(), Dim::Fixed(3)]);
-        let weight = builder.weight("one", graph::Tensor::from_i64([1], vec![1]).unwrap());
-        let y = builder.relu(&x);
-        builder.output("y", &y);
-        let mut graph = builder.finish("test", "1").unwrap().graph;
-        let one = weight.name().to_owned();
+        let one = "one".to_owned();
+        let constant = graph::Tensor::from_i64([1], vec![1]).unwrap();
+        let mut graph = Graph { initializers: [(one.clone(), constant)].into(), ..Graph::default() };
         graph.nodes = vec![
             node("Shape", "", &["x"], &["shape"]),
             node("Gather", "/batch", &["shape", &one], &["batch"]),
@@ -162,7 +156,9 @@ mod tests {
         let sizes = SizeNodes::of(&graph);
         let first = |nodes: &[(&str, &str)]| sizes.first_of_data(&placed(nodes)).cloned();
         assert_eq!(first(&[("Shape", ""), ("Gather", "/batch"), ("Concat", "/target")]), None);
-        for data in [("Expand", "/expand"), ("Gather", "/pick"), ("Gather", ""), ("Add", "twin"), ("Cast", "new")] {
+        for data in
+            [("Expand", "/expand"), ("Gather", "/pick"), ("Gather", ""), ("Add", "twin"), ("Cast", "new")]
+        {
             let found = first(&[("Shape", ""), data]);
             assert_eq!(found, Some((data.0.to_owned(), data.1.to_owned())));
         }

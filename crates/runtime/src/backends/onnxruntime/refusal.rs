@@ -35,7 +35,9 @@ impl Names {
         let words = words.trim();
         let found = SAYINGS.iter().find_map(|saying| {
             let (op, name) = saying(words)?;
-            let fits = |node: &&NodeName| op.is_none_or(|op| node.op == op) && name.is_none_or(|name| node.name == name);
+            let fits = |node: &&NodeName| {
+                op.is_none_or(|op| node.op == op) && name.is_none_or(|name| node.name == name)
+            };
             self.0.iter().find(fits)
         });
         match found {

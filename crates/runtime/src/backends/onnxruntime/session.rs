@@ -167,11 +167,7 @@ fn check_placement(backend: &OnnxRuntime, outline: &Outline, lines: &[String]) -
     }
 }
 
-fn options(
-    provider: Provider,
-    environment: &Environment,
-    threads: usize,
-) -> Result<SessionBuilder, String> {
+fn options(provider: Provider, environment: &Environment, threads: usize) -> Result<SessionBuilder, String> {
     let build = || -> Result<SessionBuilder, ort::Error> {
         Ok(Session::builder(environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
@@ -182,7 +178,9 @@ fn options(
     let builder = build().map_err(|error| error.to_string())?;
     match provider.registration() {
         None => Ok(builder),
-        Some(registration) => builder.with_execution_providers([registration]).map_err(|error| error.to_string()),
+        Some(registration) => {
+            builder.with_execution_providers([registration]).map_err(|error| error.to_string())
+        }
     }
 }
 
