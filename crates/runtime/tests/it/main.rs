@@ -11,6 +11,8 @@ mod onnxruntime;
 #[cfg(all(test, unix))]
 mod python_exporter;
 #[cfg(test)]
+mod stored;
+#[cfg(test)]
 mod usable;
 #[cfg(test)]
 mod written;

@@ -8,6 +8,7 @@ use runtime::backends::onnxruntime;
 use runtime::{BACKENDS, Backend};
 
 static NAMED: Once = Once::new();
+static TOLD: Once = Once::new();
 
 /// Every backend whose probe succeeds. The others are told by name, so that a green run does not hide them.
 pub(crate) fn backends() -> Vec<&'static dyn Backend> {
@@ -17,9 +18,11 @@ pub(crate) fn backends() -> Vec<&'static dyn Backend> {
         .copied()
         .map(|backend| (backend, backend.probe()))
         .partition(|(_, probe)| probe.is_ok());
-    for (backend, probe) in others {
-        println!("skipped: {}: {}", backend.name(), probe.unwrap_err());
-    }
+    TOLD.call_once(|| {
+        for (backend, probe) in others {
+            println!("skipped: {}: {}", backend.name(), probe.unwrap_err());
+        }
+    });
     usable.into_iter().map(|(backend, _)| backend).collect()
 }
 
