@@ -26,11 +26,6 @@ pub(crate) fn backends() -> Vec<&'static dyn Backend> {
     usable.into_iter().map(|(backend, _)| backend).collect()
 }
 
-/// ONNX Runtime on the processor, where it is installed.
-pub(crate) fn onnxruntime() -> Option<&'static dyn Backend> {
-    backends().into_iter().find(|backend| backend.name() == "onnxruntime")
-}
-
 /// Names the library once for all tests of this process.
 fn name_library() {
     NAMED.call_once(|| {

@@ -118,9 +118,9 @@ mod tests {
         };
         let mut bytes = Vec::new();
         graph::onnx::write(&model, &mut bytes).unwrap();
-        let environment = library::loaded(CPU.name()).unwrap().environment;
+        let loaded = library::loaded(CPU.name()).unwrap();
         let source = OnnxSource::Bytes(bytes);
-        let mut session = session::load(&CPU, &environment, &outline, &source, 1).unwrap();
+        let mut session = session::load(&CPU, &loaded, &outline, &source, 1).unwrap();
         let mut binding = Binding::new(&session, &AllocationDevice::CPU).unwrap();
         for (batch, value) in [(1, 1.0_f32), (1, 2.0), (3, 4.0), (0, 0.0), (1, 8.0)] {
             let x = Tensor::from_f32([batch, 2], vec![value; 2 * batch]).unwrap();

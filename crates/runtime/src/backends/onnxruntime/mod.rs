@@ -115,7 +115,7 @@ impl Backend for OnnxRuntime {
             })
         })?;
         let threads = options.threads.filter(|count| *count > 0).unwrap_or_else(Machine::worker_threads);
-        let session = session::load(self, &loaded.environment, &outline, &source, threads)?;
+        let session = session::load(self, &loaded, &outline, &source, threads)?;
         Ok(Box::new(session::OnnxRuntimeSession::new(self, session, outline, threads)?))
     }
 }

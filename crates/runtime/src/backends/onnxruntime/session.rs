@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use graph::{Tensor, ValueInfo};
-use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::memory::AllocationDevice;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -12,6 +11,7 @@ use ort::session::{Session, SessionInputValue, SessionOutputs};
 
 use super::binding::Binding;
 use super::convert::{self, Input};
+use super::library::Loaded;
 use super::{OnnxRuntime, Outline, Provider, placement};
 use crate::backends::fenced;
 use crate::{Error, OnnxSource, checks};
@@ -115,14 +115,14 @@ fn collected(
 /// Loads the graph for one provider, or says which node that provider leaves out.
 pub(super) fn load(
     backend: &OnnxRuntime,
-    environment: &Environment,
+    loaded: &Loaded,
     outline: &Outline,
     source: &OnnxSource<'_>,
     threads: usize,
 ) -> Result<Session, Error> {
     let refused = |reason: &str| outline.names.refusal(backend.name, reason);
     let builder = || {
-        fenced(backend.name, || options(backend.provider, environment, threads))?
+        fenced(backend.name, || options(backend.provider, loaded, threads))?
             .map_err(|reason| Error::Load { backend: backend.name, reason })
     };
     let commit = |mut builder: SessionBuilder| {
@@ -167,13 +167,26 @@ fn check_placement(backend: &OnnxRuntime, outline: &Outline, lines: &[String]) -
     }
 }
 
-fn options(provider: Provider, environment: &Environment, threads: usize) -> Result<SessionBuilder, String> {
+/// Rewrites of the library that change what a graph computes, by version.
+///
+/// `Pad_Fusion` moves the zeros of a `Pad` into the `MaxPool` behind it, where they count as minus infinity: wrong where
+/// every value of a window is negative, as in the stem of D-FINE. Seen in 1.20 to 1.31.1, right in 1.32.0. It came with 1.17.
+pub(super) fn faulty_optimizers(version: &str) -> &'static str {
+    let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
+    match (parts.next(), parts.next()) {
+        (Some(1), Some(minor)) if minor < 32 => "Pad_Fusion",
+        _ => "",
+    }
+}
+
+fn options(provider: Provider, loaded: &Loaded, threads: usize) -> Result<SessionBuilder, String> {
     let build = || -> Result<SessionBuilder, ort::Error> {
-        Ok(Session::builder(environment)?
+        Ok(Session::builder(&loaded.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(threads)?
             .with_inter_threads(1)?
-            .with_log_level(LogLevel::Fatal)?)
+            .with_log_level(LogLevel::Fatal)?
+            .with_disabled_optimizers(faulty_optimizers(&loaded.version))?)
     };
     let builder = build().map_err(|error| error.to_string())?;
     match provider.registration() {
@@ -200,5 +213,19 @@ impl Log {
 
     fn lines(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_old_versions_have_the_faulty_rewrite() {
+        let cases =
+            [("1.17.3", "Pad_Fusion"), ("1.31.1", "Pad_Fusion"), ("1.32.0", ""), ("2.0.0", ""), ("", "")];
+        for (version, expected) in cases {
+            assert_eq!(faulty_optimizers(version), expected, "{version}");
+        }
     }
 }
