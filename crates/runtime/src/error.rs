@@ -33,6 +33,14 @@ pub enum Error {
         /// What is missing or wrong.
         reason: String,
     },
+    /// A file is no library that a backend can load.
+    #[error("`{}` cannot be used as ONNX Runtime: {reason}", path.display())]
+    BadLibrary {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Another library of the same kind is in use already: a process can have one.
     #[error("`{}` cannot be used beside `{}`: a process loads one ONNX Runtime", second.display(), first.display())]
     SecondLibrary {
@@ -199,6 +207,7 @@ impl Error {
             Self::UnknownBackend { .. }
                 | Self::NotInstalled { .. }
                 | Self::Unavailable { .. }
+                | Self::BadLibrary { .. }
                 | Self::SecondLibrary { .. }
                 | Self::Unsupported { .. }
                 | Self::IntegerRange { .. }

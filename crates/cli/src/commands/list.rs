@@ -10,13 +10,27 @@ use crate::output::Output;
 
 /// Arguments of `list`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Only this table
+    table: Option<Table>,
+}
+
+/// A table of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Table {
+    Architectures,
+    Backends,
+    Targets,
+}
 
 #[derive(Serialize)]
 struct Tables {
-    architectures: Vec<String>,
-    backends: Vec<Backend>,
-    targets: Vec<Target>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    architectures: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backends: Option<Vec<Backend>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    targets: Option<Vec<Entry>>,
 }
 
 #[derive(Serialize)]
@@ -24,44 +38,59 @@ struct Backend {
     name: &'static str,
     /// Version and device, or why it cannot be used here.
     state: String,
+    /// The way to make it usable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    /// What it is known to do otherwise than a graph says, or not at all.
+    gaps: &'static [&'static str],
 }
 
 #[derive(Serialize)]
-struct Target {
+struct Entry {
     name: &'static str,
     about: &'static str,
 }
 
-pub(crate) fn run(output: &Output) -> Result<ExitCode, Failure> {
-    let backends = pipeline::runtime::BACKENDS.iter().map(|backend| Backend {
-        name: backend.name(),
-        state: match backend.probe() {
-            Ok(probe) => format!("{} on {}", probe.version, probe.device),
-            Err(error) => format!("not usable here: {error}"),
-        },
+pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
+    let wanted = |table| args.table.is_none_or(|only| only == table);
+    let backends = pipeline::runtime::BACKENDS.iter().map(|backend| {
+        let (state, hint) = match backend.probe() {
+            Ok(probe) => (format!("{} on {}", probe.version, probe.device), None),
+            Err(error) => (format!("not usable here: {error}"), error.hint()),
+        };
+        Backend { name: backend.name(), state, hint, gaps: backend.gaps() }
     });
-    let targets = pipeline::deploy::targets::targets().iter();
+    let targets = pipeline::deploy::targets::targets();
+    let targets = targets.iter().map(|target| Entry { name: target.name(), about: target.about() });
+    let architectures = pipeline::models::architectures();
+    let architectures = architectures.iter().map(ToString::to_string);
     output.result(&Tables {
-        architectures: pipeline::models::architectures().iter().map(ToString::to_string).collect(),
-        backends: backends.collect(),
-        targets: targets.map(|target| Target { name: target.name(), about: target.about() }).collect(),
+        architectures: wanted(Table::Architectures).then(|| architectures.collect()),
+        backends: wanted(Table::Backends).then(|| backends.collect()),
+        targets: wanted(Table::Targets).then(|| targets.collect()),
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl fmt::Display for Tables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "architectures (checkpoints exported without Python; any detector as ONNX besides)")?;
-        for architecture in &self.architectures {
-            writeln!(f, "  {architecture}")?;
+        if let Some(architectures) = &self.architectures {
+            writeln!(f, "architectures (checkpoints exported without Python; any detector as ONNX besides)")?;
+            architectures.iter().try_for_each(|architecture| writeln!(f, "  {architecture}"))?;
         }
-        writeln!(f, "backends")?;
-        for backend in &self.backends {
-            writeln!(f, "  {:<14} {}", backend.name, backend.state)?;
+        if let Some(backends) = &self.backends {
+            writeln!(f, "backends")?;
+            for backend in backends {
+                writeln!(f, "  {:<20} {}", backend.name, backend.state)?;
+                backend.hint.iter().try_for_each(|hint| writeln!(f, "  {:<20} {hint}", ""))?;
+                backend.gaps.iter().try_for_each(|gap| writeln!(f, "  {:<20} · {gap}", ""))?;
+            }
         }
-        writeln!(f, "targets")?;
-        for target in &self.targets {
-            writeln!(f, "  {:<14} {}", target.name, target.about)?;
+        for (title, entries) in [("targets", &self.targets)] {
+            if let Some(entries) = entries {
+                writeln!(f, "{title}")?;
+                entries.iter().try_for_each(|entry| writeln!(f, "  {:<16} {}", entry.name, entry.about))?;
+            }
         }
         Ok(())
     }

@@ -243,7 +243,7 @@ fn without_a_network_the_way_out_is_told() {
     let closed = machine.install(&library, "http://127.0.0.1:9").unwrap_err();
     assert!(matches!(cause(&closed), Error::Transport { .. }), "{closed}");
     let missing = machine.install(&library, &Server::start(|_| Reply::status(404)).url()).unwrap_err();
-    assert_eq!(missing.exit_code(), 1, "{missing}");
+    assert_eq!(missing.exit_code(), 10, "{missing}");
     let empty = Server::start(|_| Reply::json(&serde_json::json!({"files": []})));
     let elsewhere = machine.install(&library, &empty.url()).unwrap_err();
     assert!(matches!(cause(&elsewhere), Error::FileNotFound { .. }), "{elsewhere}");

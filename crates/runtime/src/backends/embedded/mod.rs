@@ -38,6 +38,10 @@ impl Backend for Embedded {
         Ok(Probe { version: format!("rten {RTEN_VERSION}"), device: Machine::processor() })
     }
 
+    fn gaps(&self) -> &'static [&'static str] {
+        gaps::KNOWN
+    }
+
     fn load(&self, source: OnnxSource<'_>, options: &LoadOptions) -> Result<Box<dyn Session>, Error> {
         let (outline, source) = source.read(Outline::new)?;
         let engine = Engine::load(&outline, source, options, true)?;

@@ -52,8 +52,12 @@ pub fn library() -> Option<&'static Path> {
 /// user trusts.
 ///
 /// # Errors
-/// Why the file is no ONNX Runtime that can be used here, in words.
-pub fn library_version(path: &Path) -> Result<String, String> {
+/// [`Error::BadLibrary`] with the reason why the file is no ONNX Runtime that can be used here.
+pub fn library_version(path: &Path) -> Result<String, Error> {
+    usable_version(path).map_err(|reason| Error::BadLibrary { path: path.to_owned(), reason })
+}
+
+fn usable_version(path: &Path) -> Result<String, String> {
     let version = stated_version(path)?;
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
@@ -112,7 +116,7 @@ pub(super) fn loaded(backend: &'static str) -> Result<Loaded, Error> {
         return Ok(loaded.clone());
     }
     let named = |reason: String| unavailable(format!("`{}`: {reason}", path.display()));
-    let version = library_version(path).map_err(named)?;
+    let version = usable_version(path).map_err(named)?;
     let environment = fenced(backend, || {
         let builder = ort::init_from(path).map_err(|error| error.to_string())?;
         // What the library logs is returned as errors too; printed, it would tear the caller's output.
@@ -134,10 +138,10 @@ mod tests {
     fn files_that_are_no_library_say_why() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("libonnxruntime.so");
-        let error = library_version(&missing).unwrap_err();
+        let error = usable_version(&missing).unwrap_err();
         assert!(error.contains("No such file") || error.contains("cannot open"), "{error}");
         std::fs::write(&missing, "not a library").unwrap();
-        let error = library_version(&missing).unwrap_err();
+        let error = usable_version(&missing).unwrap_err();
         assert!(!error.contains(folder.path().to_str().unwrap()), "{error}");
         assert!(error.contains("invalid ELF header") || error.contains("too short"), "{error}");
     }
@@ -145,7 +149,7 @@ mod tests {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[test]
     fn another_library_is_told_apart() {
-        let error = library_version(Path::new("libm.so.6")).unwrap_err();
+        let error = usable_version(Path::new("libm.so.6")).unwrap_err();
         assert_eq!(error, "it has no function `OrtGetApiBase`, so it is not ONNX Runtime");
     }
 }

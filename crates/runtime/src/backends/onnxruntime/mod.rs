@@ -100,6 +100,22 @@ impl Backend for OnnxRuntime {
         Ok(self.proved.get_or_init(|| Probe { version, device }).clone())
     }
 
+    fn gaps(&self) -> &'static [&'static str] {
+        match self.provider {
+            Provider::Cpu => {
+                &["before 1.32 its `Pad_Fusion` changes what graphs compute: it is switched off there"]
+            }
+            Provider::Cuda => {
+                &["refuses a graph with a node that CUDA leaves to the processor, sizes of tensors aside"]
+            }
+            Provider::TensorRt => &[
+                "refuses a graph with a node that TensorRT leaves to the processor, sizes of tensors aside",
+                "builds an engine at the first run of each range of sizes: seconds to minutes",
+                "`float32` convolutions run in TF32 unless `NVIDIA_TF32_OVERRIDE=0` is set",
+            ],
+        }
+    }
+
     fn load(&self, source: OnnxSource<'_>, options: &LoadOptions) -> Result<Box<dyn Session>, Error> {
         let loaded = library::loaded(self.name)?;
         self.check_built_in()?;
