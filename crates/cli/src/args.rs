@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Deploy(commands::deploy::Args),
     /// Markdown, HTML and PDF from what a package records
     Report(commands::report::Args),
+    /// Inference libraries: what is there, and how more come here
+    Runtime(commands::runtime::Args),
     /// What this program has: architectures, backends, targets
     List(commands::list::Args),
     /// Remove what finished steps remember

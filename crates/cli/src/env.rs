@@ -1,6 +1,7 @@
 //! The only place that reads the environment. Every variable is named here once; `sightline --help` lists them.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 /// A variable and what it does.
 pub(crate) struct Variable {
@@ -33,8 +34,20 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable { name: "NGC_CLI_ORG", effect: "organisation and NGC_CLI_TEAM, team, that the key belongs to" },
     Variable { name: "NO_COLOR", effect: "no colour" },
     Variable {
+        name: "PIP_INDEX_URL",
+        effect: "package index that `runtime install` fetches from, as pip does",
+    },
+    Variable {
         name: "SIGHTLINE_CACHE",
         effect: "folder of the environment that `--exporter python` installs (~/.cache/sightline, also by XDG_CACHE_HOME)",
+    },
+    Variable {
+        name: "SIGHTLINE_DATA",
+        effect: "folder of installed libraries (~/.local/share/sightline, also by XDG_DATA_HOME)",
+    },
+    Variable {
+        name: "SIGHTLINE_ONNXRUNTIME",
+        effect: "the file of ONNX Runtime to load, instead of an installed one",
     },
 ];
 
@@ -51,14 +64,27 @@ pub(crate) fn all() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
 }
 
 /// The program's own cache folder.
-pub(crate) fn cache() -> std::path::PathBuf {
-    let below =
-        |variable, folder: &str| lookup(variable).map(|base| std::path::Path::new(&base).join(folder));
+pub(crate) fn cache() -> PathBuf {
     lookup("SIGHTLINE_CACHE")
         .map(Into::into)
         .or_else(|| below("XDG_CACHE_HOME", "sightline"))
         .or_else(|| below("HOME", ".cache/sightline"))
         .unwrap_or_else(|| ".sightline-cache".into())
+}
+
+/// The folder of installed libraries.
+pub(crate) fn libraries() -> PathBuf {
+    let data = lookup("SIGHTLINE_DATA")
+        .map(PathBuf::from)
+        .or_else(|| below("XDG_DATA_HOME", "sightline"))
+        .or_else(|| below("HOME", ".local/share/sightline"))
+        .unwrap_or_else(|| ".sightline-data".into());
+    data.join("runtime")
+}
+
+/// A folder below the one that a variable names.
+fn below(variable: &str, folder: &str) -> Option<PathBuf> {
+    lookup(variable).map(|base| Path::new(&base).join(folder))
 }
 
 /// The table for `--help`.

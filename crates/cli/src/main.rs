@@ -38,6 +38,7 @@ impl From<std::io::Error> for Failure {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(&cli.global);
+    commands::runtime::name_library();
     match commands::run(cli.command, &output) {
         Ok(code) => code,
         // Whoever reads our output has seen enough.

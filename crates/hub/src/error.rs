@@ -185,6 +185,37 @@ pub enum Error {
         reason: String,
     },
 
+    /// No inference library has this name.
+    #[error("there is no library `{name}`, there is {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))]
+    UnknownLibrary {
+        /// What was asked.
+        name: String,
+        /// Every library's name.
+        known: Vec<&'static str>,
+    },
+    /// A library that its makers do not build for this machine.
+    #[error("`{library}` is not built for {platform}")]
+    NoWheel {
+        /// The library.
+        library: &'static str,
+        /// Operating system and processor.
+        platform: String,
+    },
+    /// A library could not be brought here.
+    #[error("installing `{library}` {version}")]
+    Install {
+        /// The library.
+        library: &'static str,
+        /// The release.
+        version: &'static str,
+        /// Where its wheel is.
+        url: &'static str,
+        /// Where in the wheel it is.
+        inside: &'static str,
+        /// What went wrong.
+        source: Box<Error>,
+    },
+
     /// The server asks for a longer pause than this program waits.
     #[error("`{host}` allows no more requests for {seconds} s")]
     RateLimited {
@@ -295,7 +326,8 @@ fn space_text(needed: Option<u64>, free: Option<u64>) -> String {
 }
 
 impl Error {
-    /// The program's exit code for this error: 10 not found or not allowed, 11 nothing usable, 1 anything else.
+    /// The program's exit code for this error: 2 wrong argument, 10 not found or not allowed, 11 nothing usable,
+    /// 30 not available on this machine, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::BadSource { .. }
@@ -312,6 +344,9 @@ impl Error {
             | Self::NgcNotFound { .. }
             | Self::NgcUnauthorized { .. }
             | Self::NgcTerms { .. } => 10,
+            Self::UnknownLibrary { .. } => 2,
+            Self::NoWheel { .. } => 30,
+            Self::Install { source, .. } => source.exit_code(),
             Self::NothingUsable { .. }
             | Self::NoSuchVariant { .. }
             | Self::Encrypted { .. }
@@ -377,10 +412,34 @@ impl Error {
             }
             Self::Cut { reason, .. } => format!("the last cause was: {reason}; run the same command to go on from there"),
             Self::NoSpace { .. } => "free some space, or set `HF_HOME` to another disk; what arrived is kept".to_owned(),
+            Self::NoWheel { library, .. } => {
+                format!("build it, and say where it is: `sightline runtime install {library} --path FILE`")
+            }
+            Self::Install { library, url, inside, source, .. } => return source.install_hint(library, url, inside),
             Self::WrongHash { .. } => "nothing of it was kept; try again, and without a proxy in between".to_owned(),
             _ => return None,
         };
         Some(hint)
+    }
+
+    /// The way out when it was a library that did not come.
+    fn install_hint(&self, library: &str, url: &str, inside: &str) -> Option<String> {
+        match self {
+            Self::NoSpace { .. } => Some(
+                "free some space, or set `SIGHTLINE_DATA` to a folder on another disk; what arrived is kept"
+                    .to_owned(),
+            ),
+            Self::WrongHash { .. } | Self::WrongSize { .. } => Some(
+                "nothing of it was kept; try again, and without the mirror or proxy in between".to_owned(),
+            ),
+            Self::Transport { .. } | Self::Http { .. } | Self::Offline { .. } | Self::FileNotFound { .. } => {
+                Some(format!(
+                    "check the network and proxy, or name a mirror with `--index-url`. Without a network: fetch {url} on another \
+                 machine, unpack its `{inside}`, and run `sightline runtime install {library} --path FILE`"
+                ))
+            }
+            _ => self.hint(),
+        }
     }
 
     /// An operating-system error at a path; a full disk becomes [`Error::NoSpace`].

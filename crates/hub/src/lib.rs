@@ -26,6 +26,7 @@ mod config;
 mod download;
 mod error;
 mod hugging_face;
+pub mod libraries;
 mod licence;
 mod local;
 pub mod ngc;

@@ -77,7 +77,7 @@ impl Events {
         let _ = self.0.send(event);
     }
 
-    #[cfg(test)]
+    /// For work that nobody watches.
     pub(crate) fn nowhere() -> Self {
         Self(std::sync::mpsc::channel().0)
     }

@@ -19,6 +19,36 @@ pub enum Error {
         /// Every backend's name.
         known: Vec<&'static str>,
     },
+    /// The backend's library is not on this machine.
+    #[error("backend `{backend}` has no library here")]
+    NotInstalled {
+        /// The backend.
+        backend: &'static str,
+    },
+    /// The backend's library, one of its parts or its device cannot be used on this machine.
+    #[error("backend `{backend}` cannot be used here: {reason}")]
+    Unavailable {
+        /// The backend.
+        backend: &'static str,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// A file is no library that a backend can load.
+    #[error("`{}` cannot be used as ONNX Runtime: {reason}", path.display())]
+    BadLibrary {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Another library of the same kind is in use already: a process can have one.
+    #[error("`{}` cannot be used beside `{}`: a process loads one ONNX Runtime", second.display(), first.display())]
+    SecondLibrary {
+        /// The library in use.
+        first: PathBuf,
+        /// The other one.
+        second: PathBuf,
+    },
     /// The backend computes something else than the graph says, or nothing, for one of its nodes.
     #[error("backend `{backend}` cannot run node `{node}` ({op}): {reason}")]
     Unsupported {
@@ -155,6 +185,7 @@ impl Error {
         match self {
             Self::Graph(error) => error.hint(),
             Self::UnknownBackend { .. } => Some("`sightline list` shows the backends".into()),
+            Self::NotInstalled { backend } | Self::Unavailable { backend, .. } => install_hint(backend),
             Self::Unsupported { backend, .. } => {
                 Some(format!("choose another backend than `{backend}` with `--backend`"))
             }
@@ -171,8 +202,31 @@ impl Error {
 
     /// Whether the cause is this machine or this backend, not the graph: another backend may do it.
     pub fn is_backend_limit(&self) -> bool {
-        matches!(self, Self::UnknownBackend { .. } | Self::Unsupported { .. } | Self::IntegerRange { .. })
+        matches!(
+            self,
+            Self::UnknownBackend { .. }
+                | Self::NotInstalled { .. }
+                | Self::Unavailable { .. }
+                | Self::BadLibrary { .. }
+                | Self::SecondLibrary { .. }
+                | Self::Unsupported { .. }
+                | Self::IntegerRange { .. }
+        )
     }
+}
+
+/// How the library of a backend comes here.
+fn install_hint(backend: &str) -> Option<String> {
+    let needs = match backend {
+        "onnxruntime" => return Some("run `sightline runtime install onnxruntime`".into()),
+        "onnxruntime-cuda" => "a driver of NVIDIA, CUDA 13 and cuDNN 9",
+        "onnxruntime-tensorrt" => "a driver of NVIDIA, CUDA 13, cuDNN 9 and TensorRT 10",
+        _ => return None,
+    };
+    Some(format!(
+        "run `sightline runtime install onnxruntime-gpu`; it needs {needs} where the system finds libraries \
+         (`LD_LIBRARY_PATH`)"
+    ))
 }
 
 /// Names in backticks, separated by commas.

@@ -33,6 +33,11 @@ pub trait Backend: Sync {
     /// Why it cannot be used on this machine.
     fn probe(&self) -> Result<Probe, Error>;
 
+    /// What it is known to do otherwise than a graph says, or not at all: a line each, for users.
+    fn gaps(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Makes a graph ready to run.
     ///
     /// # Errors

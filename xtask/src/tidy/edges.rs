@@ -24,11 +24,13 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates of ours that every crate's tests may use.
-const FOR_TESTS: &[&str] = &["graph"];
+const FOR_TESTS: &[&str] = &["graph", "runtime"];
 
 /// Outside crates that only these crates may use, tests aside.
 const LEFT_TO: &[(&str, &[&str])] = &[
     ("ureq", &["hub"]),
+    ("ort", &["runtime"]),
+    ("libloading", &["runtime"]),
     ("rten", &["runtime"]),
     ("rten-tensor", &["runtime"]),
     ("clap", &["cli"]),
@@ -89,7 +91,9 @@ mod tests {
             ("graph", ours("detect"), 1),
             ("deploy", ours("hub"), 1),
             ("deploy", json!({ "name": "graph", "kind": "dev", "path": "/x" }), 0),
-            ("detect", json!({ "name": "runtime", "kind": "dev", "path": "/x" }), 1),
+            ("models", json!({ "name": "runtime", "kind": "dev", "path": "/x" }), 0),
+            ("models", ours("runtime"), 1),
+            ("detect", json!({ "name": "models", "kind": "dev", "path": "/x" }), 1),
             ("hub", outside("ureq"), 0),
             ("pipeline", outside("ureq"), 1),
             ("models", json!({ "name": "rten", "kind": "dev" }), 0),

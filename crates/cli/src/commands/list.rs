@@ -41,6 +41,11 @@ struct Backend {
     name: &'static str,
     /// Version and device, or why it cannot be used here.
     state: String,
+    /// The way to make it usable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    /// What it is known to do otherwise than a graph says, or not at all.
+    gaps: &'static [&'static str],
 }
 
 #[derive(Serialize)]
@@ -51,12 +56,12 @@ struct Entry {
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
     let wanted = |table| args.table.is_none_or(|only| only == table);
-    let backends = pipeline::runtime::BACKENDS.iter().map(|backend| Backend {
-        name: backend.name(),
-        state: match backend.probe() {
-            Ok(probe) => format!("{} on {}", probe.version, probe.device),
-            Err(error) => format!("not usable here: {error}"),
-        },
+    let backends = pipeline::runtime::BACKENDS.iter().map(|backend| {
+        let (state, hint) = match backend.probe() {
+            Ok(probe) => (format!("{} on {}", probe.version, probe.device), None),
+            Err(error) => (format!("not usable here: {error}"), error.hint()),
+        };
+        Backend { name: backend.name(), state, hint, gaps: backend.gaps() }
     });
     let targets = pipeline::deploy::targets::targets();
     let targets = targets.iter().map(|target| Entry { name: target.name(), about: target.about() });
@@ -81,9 +86,11 @@ impl fmt::Display for Tables {
         }
         if let Some(backends) = &self.backends {
             writeln!(f, "backends")?;
-            backends
-                .iter()
-                .try_for_each(|backend| writeln!(f, "  {:<16} {}", backend.name, backend.state))?;
+            for backend in backends {
+                writeln!(f, "  {:<20} {}", backend.name, backend.state)?;
+                backend.hint.iter().try_for_each(|hint| writeln!(f, "  {:<20} {hint}", ""))?;
+                backend.gaps.iter().try_for_each(|gap| writeln!(f, "  {:<20} · {gap}", ""))?;
+            }
         }
         for (title, entries) in [("targets", &self.targets), ("passes", &self.passes)] {
             if let Some(entries) = entries {

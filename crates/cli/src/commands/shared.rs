@@ -110,7 +110,7 @@ impl DescribeArgs {
 pub(crate) struct ModelArgs {
     /// An ONNX file or a package
     model: PathBuf,
-    /// Backend
+    /// What runs the graph: embedded, onnxruntime, onnxruntime-cuda or onnxruntime-tensorrt (`sightline list backends`)
     #[arg(long, value_name = "NAME", default_value = "embedded")]
     pub(crate) backend: String,
     #[command(flatten)]

@@ -180,6 +180,8 @@ fn sorted(
 /// An answer that was read to its end.
 #[derive(Debug)]
 pub(crate) struct Reply {
+    /// The address of the last hop.
+    pub url: Url,
     /// The headers of the last hop.
     pub headers: HeaderMap,
     /// The body.

@@ -106,7 +106,7 @@ impl Answer {
             let reason = format!("it is larger than {limit} bytes");
             return Err(Failure::Fatal(Error::BadAnswer { url: shown_url(&url), reason }));
         }
-        Ok(Reply { headers: self.headers, body })
+        Ok(Reply { url, headers: self.headers, body })
     }
 
     pub(super) fn into_refusal(self, limit: u64) -> Refusal {

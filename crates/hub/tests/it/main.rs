@@ -6,6 +6,7 @@ mod catalog;
 mod downloads;
 mod fake_catalog;
 mod fake_hub;
+mod libraries;
 mod local;
 mod python_cache;
 mod refusals;

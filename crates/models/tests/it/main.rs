@@ -14,3 +14,5 @@ mod prompts;
 mod sources;
 mod transformers;
 mod ultralytics;
+#[path = "../../../runtime/tests/it/usable.rs"]
+mod usable;

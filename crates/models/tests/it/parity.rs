@@ -1,4 +1,4 @@
-//! Exported graphs give the numbers of the original (fixtures: `tests/fixtures/make.py`).
+//! Exported graphs give the numbers of the original (fixtures: `tests/fixtures/make.py`) on every backend of this machine.
 //!
 //! Queries are chosen by their scores, so two cells whose scores differ by rounding only may change places; rows are
 //! therefore matched over all outputs before they are compared. Every reference row must find a row of its own.
@@ -9,9 +9,11 @@ use detect::{BoxFormat, Head};
 use models::{DeformableForm, ExportOptions, Exported, Files, architectures, export};
 use rten_tensor::prelude::*;
 use rten_tensor::{NdTensor, Tensor};
+use runtime::{LoadOptions, OnnxSource, Session};
 use safetensors::SafeTensors;
 
 use crate::sources::{Folder, fixture, fixtures, options, trained};
+use crate::usable;
 
 /// Largest difference of a class score; relative to the largest one where that is above 10.
 const SCORES: f32 = 2e-4;
@@ -78,7 +80,7 @@ fn onnx(exported: &Exported) -> Vec<u8> {
 
 /// Runs the graph on `count` images, beginning anew after the last.
 fn run(
-    model: &rten::Model,
+    session: &mut dyn Session,
     input: &str,
     images: &NdTensor<f32, 4>,
     count: usize,
@@ -88,11 +90,13 @@ fn run(
     let size = channels * height * width;
     let data = images.data().unwrap();
     let batch: Vec<f32> = (0..count).flat_map(|at| data[(at % stored) * size..][..size].to_vec()).collect();
-    let batch = NdTensor::from_data([count, channels, height, width], batch);
-    let input = model.node_id(input).unwrap();
-    let ids: Vec<_> = names.keys().map(|name| model.node_id(name).unwrap()).collect();
-    let outputs = model.run(vec![(input, batch.into())], &ids, None).unwrap();
-    names.keys().cloned().zip(outputs.into_iter().map(|output| output.try_into().unwrap())).collect()
+    let batch = graph::Tensor::from_f32([count, channels, height, width], batch).unwrap();
+    let outputs: BTreeMap<_, _> = session.run(&[(input, &batch)]).unwrap().into_iter().collect();
+    let tensor = |name: &String| {
+        let output = &outputs[name];
+        Tensor::from_data(output.shape(), output.to_f32().unwrap())
+    };
+    names.keys().map(|name| (name.clone(), tensor(name))).collect()
 }
 
 #[expect(clippy::float_cmp, reason = "equal infinities are no distance apart")]
@@ -191,19 +195,24 @@ fn assert_parity(
         let exported = export(folder, &options).unwrap();
         let sampled = exported.model.graph.nodes.iter().any(|node| node.op_type == "GridSample");
         assert!(!sampled || deformable == DeformableForm::GridSample, "{name}: GridSample in {deformable:?}");
-        let model = rten::Model::load(onnx(&exported)).unwrap();
-        for (count, expected) in &reference.outputs {
-            let actual = run(&model, &exported.detector.input.tensor, &reference.images, *count, expected);
-            let (scores, boxes) = differences(&exported, &actual, expected);
-            let case = format!("{name}, opset {opset}, exact {exact}, {deformable:?}, batch {count}");
-            println!(
-                "{case}: scores {:.1e}, boxes {:.1e}, {} nodes",
-                scores * SCORES,
-                boxes * BOXES,
-                exported.model.graph.nodes.len()
-            );
-            assert!(scores <= 1.0, "{case}: scores differ by {}", scores * SCORES);
-            assert!(boxes <= 1.0, "{case}: boxes differ by {}", boxes * BOXES);
+        let bytes = onnx(&exported);
+        for backend in usable::backends() {
+            let case = format!("{name} on {}, opset {opset}, exact {exact}, {deformable:?}", backend.name());
+            let loaded = backend.load(OnnxSource::Bytes(bytes.clone()), &LoadOptions::default());
+            let mut session = loaded.unwrap_or_else(|error| panic!("{case}: {error}"));
+            for (count, expected) in &reference.outputs {
+                let input = &exported.detector.input.tensor;
+                let actual = run(session.as_mut(), input, &reference.images, *count, expected);
+                let (scores, boxes) = differences(&exported, &actual, expected);
+                println!(
+                    "{case}, batch {count}: scores {:.1e}, boxes {:.1e}, {} nodes",
+                    scores * SCORES,
+                    boxes * BOXES,
+                    exported.model.graph.nodes.len()
+                );
+                assert!(scores <= 1.0, "{case}, batch {count}: scores differ by {}", scores * SCORES);
+                assert!(boxes <= 1.0, "{case}, batch {count}: boxes differ by {}", boxes * BOXES);
+            }
         }
     }
 }

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use graph::builder::{Conv, Interpolation, Pool};
 use graph::{Builder, DataType, Dim, Model, Tensor, Value};
-use runtime::{BACKENDS, Error, LoadOptions, compare};
+use runtime::{Error, LoadOptions, compare};
 use serde::Deserialize;
 
+use crate::usable;
 use crate::written::bytes;
 
 /// What a backend is known to refuse: backend, case.
@@ -190,7 +191,7 @@ fn build(case: &Case, expected: &Expected, opset: i64, constants: bool) -> Model
 fn every_backend_computes_what_pytorch_computes() {
     let expected = expected();
     assert_eq!(expected.len(), CASES.len(), "cases and numbers go together");
-    let usable: Vec<_> = BACKENDS.iter().filter(|backend| backend.probe().is_ok()).collect();
+    let usable = usable::backends();
     assert!(!usable.is_empty());
     let mut failures = Vec::new();
     for case in CASES {

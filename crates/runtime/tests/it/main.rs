@@ -6,7 +6,13 @@ mod conformance;
 mod embedded;
 #[cfg(test)]
 mod foreign;
+#[cfg(test)]
+mod onnxruntime;
 #[cfg(all(test, unix))]
 mod python_exporter;
+#[cfg(test)]
+mod stored;
+#[cfg(test)]
+mod usable;
 #[cfg(test)]
 mod written;

@@ -12,6 +12,12 @@ use graph::{Graph, Model, Node};
 use super::NAME;
 use crate::Error;
 
+/// The same for users, in lines.
+pub(super) const KNOWN: &[&str] = &[
+    "refuses cubic `Resize`, padding `SAME_LOWER`, and softmax over several dimensions (before opset 13)",
+    "computes `float16` and `float64` graphs in `float32`, and `int64` in 32 bits",
+];
+
 /// One operator and the reason why a use of it is refused.
 type Gap = (&'static str, fn(&Node, &Scope<'_>) -> Option<&'static str>);
 

@@ -8,12 +8,12 @@ mod gaps;
 mod observe;
 mod outline;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use graph::{Tensor, ValueInfo};
 use rten::{LoadError, LoadErrorKind, ModelOptions, NodeId, RunError, RunOptions, ThreadPool, ValueOrView};
 
+use crate::backends::fenced;
 use crate::{Backend, Error, LoadOptions, Machine, OnnxSource, Probe, Session, checks};
 use convert::Input;
 use outline::{Outline, OutlineNode};
@@ -36,6 +36,10 @@ impl Backend for Embedded {
 
     fn probe(&self) -> Result<Probe, Error> {
         Ok(Probe { version: format!("rten {RTEN_VERSION}"), device: Machine::processor() })
+    }
+
+    fn gaps(&self) -> &'static [&'static str] {
+        gaps::KNOWN
     }
 
     fn load(&self, source: OnnxSource<'_>, options: &LoadOptions) -> Result<Box<dyn Session>, Error> {
@@ -111,7 +115,7 @@ impl Engine {
         let source = source.with_suffix("onnx")?;
         let mut loading = ModelOptions::with_all_ops();
         loading.enable_optimization(optimize);
-        let loaded = fenced(|| match source {
+        let loaded = fenced(NAME, || match source {
             OnnxSource::File(path) => loading.load_file(path),
             OnnxSource::Bytes(bytes) => loading.load(bytes),
         })?;
@@ -131,23 +135,8 @@ impl Engine {
         outputs: &[NodeId],
     ) -> Result<Vec<rten::Value>, Error> {
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.pool)));
-        fenced(|| self.model.run(inputs, outputs, Some(options)))?.map_err(|error| run_error(&error))
+        fenced(NAME, || self.model.run(inputs, outputs, Some(options)))?.map_err(|error| run_error(&error))
     }
-}
-
-/// Calls into the library; a panic becomes an error.
-///
-/// The library trusts a graph's constants in places: a `Slice` with a step of 0 panics, at loading where it is a constant. A
-/// server that checks uploaded models must outlive that. What cannot be fenced is memory: a graph that asks for an
-/// impossible amount ends the process.
-fn fenced<T>(call: impl FnOnce() -> T) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
-        let message = payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned());
-        Error::Panicked { backend: NAME, message: message.unwrap_or_else(|| "without a message".into()) }
-    })
 }
 
 /// The library's words; with the operator where it refused a node.
