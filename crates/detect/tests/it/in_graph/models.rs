@@ -1,0 +1,1 @@
+//! The detectors of `examples`, on their images.
