@@ -59,7 +59,8 @@ fn write(model: &Path, images: &Path, out: &Path) -> Outcome {
         graph::onnx::write(model, &mut bytes)?;
         std::fs::write(out.join(format!("{name}.onnx")), bytes)?;
     }
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(images)?.map(|entry| Ok(entry?.path())).collect::<Outcome<_>>()?;
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(images)?.map(|entry| Ok(entry?.path())).collect::<Outcome<_>>()?;
     paths.sort();
     let mut listed = String::new();
     for path in paths {
@@ -87,12 +88,14 @@ fn compare(out: &Path) -> Outcome {
     };
     let plain = described("plain")?;
     let own = options(SuppressionForm::Onnx, &plain);
-    let thresholds = Thresholds { confidence: own.confidence, iou: own.iou, max_detections: own.top_k, clip: true };
+    let thresholds =
+        Thresholds { confidence: own.confidence, iou: own.iou, max_detections: own.top_k, clip: true };
     let bounds = AgreementBounds { confidence: 0.06, same_iou: 0.5, moved_iou: 0.99, score_difference: 0.01 };
     let found = |name: &str, detector: &Detector, stem: &str, size: (u32, u32)| -> Outcome<_> {
-        let outputs = detector.head.outputs().into_iter().map(|output| {
-            Ok((output.to_owned(), load(&out.join(format!("{name}-{output}-{stem}.npy")))?))
-        });
+        let outputs =
+            detector.head.outputs().into_iter().map(|output| {
+                Ok((output.to_owned(), load(&out.join(format!("{name}-{output}-{stem}.npy")))?))
+            });
         let outputs = outputs.collect::<Outcome<Vec<_>>>()?;
         let geometry = Geometry::new(&detector.input, size);
         Ok(detector.decode(&outputs, &[geometry], &thresholds)?.remove(0))
@@ -105,14 +108,21 @@ fn compare(out: &Path) -> Outcome {
             let parts: Vec<&str> = line.split(' ').collect();
             let &[stem, width, height] = &parts[..] else { return Err("a damaged list".into()) };
             let size = (width.parse()?, height.parse()?);
-            let (expected, found) = (found("plain", &plain, stem, size)?, found(name, &detector, stem, size)?);
+            let (expected, found) =
+                (found("plain", &plain, stem, size)?, found(name, &detector, stem, size)?);
             same_number &= expected.len() == found.len();
             total.merge(&Agreement::new(&expected, &found, &bounds));
         }
         println!(
             "{name:<11} {} pairs, {} missed, {} extra, {} moved, {} rescored; scores within {:.1e}, IoU at least {:.6}, \
              same numbers: {same_number}",
-            total.matched, total.missed, total.extra, total.moved, total.rescored, total.max_score_difference, total.min_iou
+            total.matched,
+            total.missed,
+            total.extra,
+            total.moved,
+            total.rescored,
+            total.max_score_difference,
+            total.min_iou
         );
     }
     Ok(())

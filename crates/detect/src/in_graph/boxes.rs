@@ -2,7 +2,7 @@
 
 use graph::{Builder, DataType, Model, Shapes, Value};
 
-use super::{Output, PREPROCESSING, PRODUCER, builder, corners, fixed, output};
+use super::{Output, PREPROCESSING, PRODUCER, builder, corners, from, output, refused};
 use crate::{BoxFormat, DenseLayout, Error, Head};
 
 /// The names of the inputs that say how boxes get to the frame.
@@ -61,12 +61,23 @@ pub(super) fn to_frame(
     };
     let Output { dtype, mut shape } = output(model, &shapes, name, 3, PREPROCESSING)?;
     let width = match head {
-        Head::Queries { .. } => 4,
-        Head::EndToEnd { .. } => 6,
-        Head::EndToEndParts { scores, .. } => 4 + usize::from(scores.is_none()),
-        Head::Dense { .. } => fixed(&shape[columns_axis], PREPROCESSING, &format!("the width of `{name}`"))?,
+        Head::Queries { .. } => Some(4),
+        Head::EndToEnd { .. } => Some(6),
+        Head::EndToEndParts { scores, .. } => Some(4 + usize::from(scores.is_none())),
+        // As many classes as there are.
+        Head::Dense { .. } => None,
     };
-    shape[columns_axis] = width.into();
+    match (width, shape[columns_axis].fixed()) {
+        (Some(width), Some(found)) if width != found => {
+            let reason = format!("output `{name}` has {found} numbers a row, the head gives it {width}");
+            return Err(refused(PREPROCESSING, reason));
+        }
+        (None, Some(found)) if found <= 4 => {
+            return Err(refused(PREPROCESSING, format!("output `{name}` has {found} numbers a row")));
+        }
+        (Some(width), _) => shape[columns_axis] = width.into(),
+        (None, _) => {}
+    }
     let inner = format!("{name}_of_network");
     let raw = b.input(&inner, dtype, shape);
     pairs.push((name.clone(), inner));
@@ -75,16 +86,30 @@ pub(super) fn to_frame(
         if columns_axis == 1 {
             rows = b.transpose(&rows, &[0, 2, 1]);
         }
-        let boxes = if width == 4 { rows.clone() } else { b.slice(&rows, 2, 0, 4) };
-        let mut placed = place(b, &boxes, head.format());
-        if width > 4 {
-            let rest = b.slice(&rows, 2, 4, width);
-            placed = b.concat(&[&placed, &rest], 2);
+        let mut placed;
+        if width == Some(4) {
+            placed = place(b, &rows, head.format());
+        } else {
+            let boxes = first_four(b, &rows);
+            placed = place(b, &boxes, head.format());
+            let rest = from(b, &rows, 2, 4);
+            let axis = [("axis", 2_i64.into())];
+            placed = b.operator("Concat", &[&placed, &rest], axis, DataType::F32, rows.shape().to_vec());
         }
         if columns_axis == 1 { b.transpose(&placed, &[0, 2, 1]) } else { placed }
     });
     b.output(name, &placed);
     Ok((b.finish(PRODUCER, "")?, pairs))
+}
+
+/// The box of each row.
+pub(super) fn first_four(b: &mut Builder, rows: &Value) -> Value {
+    let mut shape = rows.shape().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = 4.into();
+    }
+    let [starts, ends, axes] = [0, 4, 2].map(|number| b.ints(&[number]));
+    b.operator("Slice", &[rows, &starts, &ends, &axes], [], rows.dtype(), shape)
 }
 
 /// The same head with corners in pixels of the frame.

@@ -104,6 +104,22 @@ fn fixed(dim: &Dim, what: &'static str, of: &str) -> Result<usize, Error> {
     size.ok_or_else(|| refused(what, format!("{of} is not a known number: simplify the graph first")))
 }
 
+/// The elements from `start` on along `axis`, however many there are.
+fn from(b: &mut Builder, x: &Value, axis: usize, start: usize) -> Value {
+    let mut shape = x.shape().to_vec();
+    shape[axis] = match shape[axis].fixed() {
+        Some(size) if size > start => (size - start).into(),
+        Some(size) => {
+            b.fail("Slice", format!("{start} and more of {size}"));
+            size.into()
+        }
+        None => Dim::Symbol("rest".into()),
+    };
+    let ends = i64::from(i32::MAX);
+    let [starts, ends, axes] = [start as i64, ends, axis as i64].map(|number| b.ints(&[number]));
+    b.operator("Slice", &[x, &starts, &ends, &axes], [], x.dtype(), shape)
+}
+
 /// Corners `[…, 4]` of boxes `[…, 4]` of a format.
 fn corners(b: &mut Builder, boxes: &Value, format: BoxFormat) -> Value {
     if !matches!(format, BoxFormat::CxcywhNormalized | BoxFormat::CxcywhPixels) {

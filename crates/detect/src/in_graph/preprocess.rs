@@ -15,8 +15,8 @@ use crate::{BoxFormat, Detector, ElementType, Error, Frames, ImageInput, PixelMa
 ///
 /// The resized picture has the bytes that [`crate::preprocess`] makes, with these exceptions: the weights of
 /// [`crate::Filter::Hamming`], [`crate::Filter::Bicubic`] and [`crate::Filter::Lanczos`] are computed in single precision,
-/// so that a pixel in a thousand may be a level off; [`crate::Filter::Nearest`] may take the other pixel where a position
-/// falls exactly between two; and a letterboxed side that falls exactly between two lengths may be one pixel longer or
+/// so that a pixel in a thousand may be a level off; [`crate::Filter::Nearest`] and [`crate::Filter::Box`] may take another
+/// pixel where a position falls exactly between two; and a letterboxed side that falls exactly between two lengths may be one pixel longer or
 /// shorter.
 ///
 /// # Errors

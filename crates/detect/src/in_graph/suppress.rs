@@ -5,7 +5,8 @@
 use graph::{Attribute, Builder, DataType, Dim, Model, Shapes, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{Output, PRODUCER, SUPPRESSION, builder, cornered, corners, fixed, output, refused};
+use super::boxes::first_four;
+use super::{Output, PRODUCER, SUPPRESSION, builder, cornered, corners, fixed, from, output, refused};
 use crate::{Activation, Background, DenseLayout, Detector, Error, Head, Selection, Thresholds};
 
 /// Most rows that are sorted or suppressed: TensorRT sorts fewer than 3840.
@@ -153,30 +154,35 @@ impl Heads<'_> {
         let mut b = builder(self.model, "suppression", SUPPRESSION)?;
         let (raw, pair) = self.input(&mut b, output)?;
         let columns_axis = if *layout == DenseLayout::ChannelsFirst { 1 } else { 2 };
-        let columns = fixed(&raw.shape()[columns_axis], SUPPRESSION, &format!("the width of `{output}`"))?;
         let count =
             fixed(&raw.shape()[3 - columns_axis], SUPPRESSION, &format!("the number of rows of `{output}`"))?;
         let first = 4 + usize::from(*objectness);
-        let classes = columns.saturating_sub(first);
-        self.check_classes(classes)?;
-        let rows = b.scoped("suppression", |b| {
+        if let Some(columns) = raw.shape()[columns_axis].fixed() {
+            self.check_classes(columns.saturating_sub(first))?;
+        }
+        let (rows, classes) = b.scoped("suppression", |b| {
             let axis = columns_axis as i64;
-            let boxes = b.slice(&raw, axis, 0, 4);
-            let boxes = if columns_axis == 1 { b.transpose(&boxes, &[0, 2, 1]) } else { boxes };
-            let raw_scores = b.slice(&raw, axis, first, columns);
+            let flat = |b: &mut Builder, x: &Value| {
+                if columns_axis == 1 { b.transpose(x, &[0, 2, 1]) } else { x.clone() }
+            };
+            let raw_scores = from(b, &raw, columns_axis, first);
             // The activation keeps the order of scores, so it is applied to the best only.
             let best = b.reduce_max(&raw_scores, &[axis], false);
             let mut scores = activate(b, &best, *activation);
+            let rows = flat(b, &raw);
             if *objectness {
-                let own = b.slice(&raw, axis, 4, 5);
-                let own = b.squeeze(&own, axis);
+                let own = from(b, &rows, 2, 4);
+                let position = b.integers(&[], vec![0]);
+                let own = b.gather(&own, &position, 2);
                 let own = activate(b, &own, *activation);
                 scores = b.mul(&own, &scores);
             }
             let classes = b.arg_max(&raw_scores, axis);
-            Rows { boxes: corners(b, &boxes, *format), scores, classes, count }
+            let boxes = first_four(b, &rows);
+            let ids = ids(b, &raw_scores, columns_axis);
+            (Rows { boxes: corners(b, &boxes, *format), scores, classes, count }, ids)
         });
-        b.scoped("suppression", |b| self.finish(b, rows, classes, iou.is_some()))?;
+        b.scoped("suppression", |b| self.finish(b, rows, &classes, iou.is_some()));
         Ok((b.finish(PRODUCER, "")?, vec![pair]))
     }
 
@@ -214,7 +220,8 @@ impl Heads<'_> {
                 }
             }
         });
-        b.scoped("suppression", |b| self.finish(b, rows, classes, iou.is_some()))?;
+        let ids = b.integers(&[classes], (0..classes as i64).collect());
+        b.scoped("suppression", |b| self.finish(b, rows, &ids, iou.is_some()));
         Ok((b.finish(PRODUCER, "")?, vec![logits_pair, boxes_pair]))
     }
 
@@ -227,17 +234,17 @@ impl Heads<'_> {
         Err(refused(SUPPRESSION, format!("the graph has {classes} classes, the labels are {labels}")))
     }
 
-    /// The outputs from rows that are not suppressed yet.
-    fn finish(&self, b: &mut Builder, rows: Rows, classes: usize, suppressed: bool) -> Result<(), Error> {
+    /// The outputs from rows that are not suppressed yet. `ids` are the numbers of all classes.
+    fn finish(&self, b: &mut Builder, rows: Rows, ids: &Value, suppressed: bool) {
         let top_k = self.options.top_k.min(rows.count);
         let batch = rows.scores.shape()[0].clone();
         if suppressed && self.options.form == SuppressionForm::TensorRt {
-            self.plugin(b, &rows, classes, top_k, &batch);
-            return Ok(());
+            self.plugin(b, &rows, ids, top_k, &batch);
+            return;
         }
         let rows = if suppressed {
             let rows = if rows.count > MOST_ROWS { rows.best(b, MOST_ROWS) } else { rows };
-            let scores = self.onnx(b, &rows, classes, top_k, &batch);
+            let scores = self.onnx(b, &rows, ids, top_k, &batch);
             Rows { scores, ..rows }
         } else {
             rows
@@ -257,19 +264,18 @@ impl Heads<'_> {
         for (name, value) in [(COUNT, &count), (BOXES, &boxes), (SCORES, &scores), (CLASSES, &classes)] {
             b.output(name, value);
         }
-        Ok(())
     }
 
     /// The scores of the rows that `NonMaxSuppression` keeps, 0 for the others.
     ///
     /// A row has one class, so (image, row) names a box, and the list of unknown length goes back into a table of fixed size.
-    fn onnx(&self, b: &mut Builder, rows: &Rows, classes: usize, top_k: usize, batch: &Dim) -> Value {
+    fn onnx(&self, b: &mut Builder, rows: &Rows, ids: &Value, top_k: usize, batch: &Dim) -> Value {
         let row_scores = b.unsqueeze(&rows.scores, &[1]);
         let scores = if self.options.class_agnostic {
             row_scores
         } else {
             let own = b.unsqueeze(&rows.classes, &[1]);
-            let all = b.integers(&[1, classes, 1], (0..classes as i64).collect());
+            let all = b.unsqueeze(ids, &[0, 2]);
             only_own(b, &own, &all, &row_scores)
         };
         let most = b.ints(&[top_k as i64]);
@@ -291,9 +297,9 @@ impl Heads<'_> {
     }
 
     /// The plug-in takes every pair of row and class, so all but the best class of a row have score 0.
-    fn plugin(&self, b: &mut Builder, rows: &Rows, classes: usize, top_k: usize, batch: &Dim) {
+    fn plugin(&self, b: &mut Builder, rows: &Rows, ids: &Value, top_k: usize, batch: &Dim) {
         let own = b.unsqueeze(&rows.classes, &[2]);
-        let all = b.integers(&[1, 1, classes], (0..classes as i64).collect());
+        let all = b.unsqueeze(ids, &[0, 1]);
         let row_scores = b.unsqueeze(&rows.scores, &[2]);
         let scores = only_own(b, &own, &all, &row_scores);
         let mut attributes = vec![
@@ -322,6 +328,17 @@ impl Heads<'_> {
             b.output(name, value);
         }
     }
+}
+
+/// The numbers of the classes of `scores`, which lie along `axis`.
+fn ids(b: &mut Builder, scores: &Value, axis: usize) -> Value {
+    let length = scores.shape()[axis].clone();
+    if let Some(count) = length.fixed() {
+        return b.integers(&[count], (0..count as i64).collect());
+    }
+    let (shape, position) = (b.shape_of(scores), b.integers(&[], vec![axis as i64]));
+    let count = b.gather(&shape, &position, 0);
+    b.range(&count, length)
 }
 
 /// The score where the class is the row's own, else 0.

@@ -193,17 +193,19 @@ fn kernels_in_single_precision_are_a_level_off_in_a_pixel_of_a_thousand() {
 }
 
 #[test]
-fn nearest_neighbours_differ_only_where_a_position_falls_between_two() {
-    let (mut count, mut all) = (0, 0);
-    for resize in [Resize::Stretch, CENTRED] {
-        for (width, height) in SIZES {
-            let detector = detector(96, 64, resize, Filter::Nearest, false);
-            count += compare(&detector, &Frames::Rgb, &[picture(width, height)]).0;
-            all += 3 * 96 * 64;
+fn hard_edges_differ_only_where_a_position_falls_on_one() {
+    for (filter, antialias) in [(Filter::Nearest, false), (Filter::Box, true), (Filter::Box, false)] {
+        let (mut count, mut all) = (0, 0);
+        for resize in [Resize::Stretch, CENTRED] {
+            for (width, height) in SIZES {
+                let detector = detector(96, 64, resize, filter, antialias);
+                count += compare(&detector, &Frames::Rgb, &[picture(width, height)]).0;
+                all += 3 * 96 * 64;
+            }
         }
+        println!("{filter:?} {antialias}: {count} of {all} differ");
+        assert!(count * 100 <= all, "{filter:?} {antialias}: {count} of {all}");
     }
-    println!("{count} of {all} differ");
-    assert!(count * 100 <= all, "{count} of {all}");
 }
 
 #[test]
