@@ -45,6 +45,7 @@ fn input(resize: Resize, antialias: bool) -> ImageInput {
         dtype: ElementType::F32,
         mask: None,
         image_size: None,
+        frames: None,
     }
 }
 

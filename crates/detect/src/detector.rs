@@ -79,12 +79,20 @@ impl Detector {
         }
         self.input.validate()?;
         self.head.validate()?;
-        let told_size = self.input.image_size.is_some();
-        if self.head.format() == BoxFormat::XyxyOriginal && !told_size {
+        let knows_size = self.input.image_size.is_some() || self.input.frames.is_some();
+        let original = self.head.format() == BoxFormat::XyxyOriginal;
+        if original && !knows_size {
             return Err(refused(
                 "head.format",
                 "`xyxy_original`",
                 "an `input.image_size` that tells the graph",
+            ));
+        }
+        if self.input.frames.is_some() && !original {
+            return Err(refused(
+                "head.format",
+                "relative to the input",
+                "`xyxy_original` with `input.frames`",
             ));
         }
         Ok(())
@@ -102,7 +110,8 @@ pub(crate) fn named(field: &str, name: &str) -> Result<(), Error> {
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        Activation, Background, ChannelOrder, DenseLayout, ElementType, Filter, PixelMask, Resize, Selection,
+        Activation, Background, ChannelOrder, DenseLayout, ElementType, Filter, Frames, Matrix, PixelMask,
+        Resize, Selection,
     };
 
     pub(crate) fn detector() -> Detector {
@@ -123,6 +132,7 @@ pub(crate) mod tests {
                 dtype: ElementType::F32,
                 mask: None,
                 image_size: None,
+                frames: None,
             },
             Head::queries(Activation::Sigmoid, Selection::TopK { count: 100 }),
         )
@@ -160,8 +170,17 @@ pub(crate) mod tests {
             scores: Some("scores".into()),
             classes: "labels".into(),
             format: BoxFormat::XyxyOriginal,
+            confidence: 0.25,
+            clip: true,
         };
-        for detector in [detector(), letterbox, shortest, parts] {
+        let mut framed = parts.clone();
+        framed.input = ImageInput {
+            tensor: "frames".into(),
+            image_size: None,
+            frames: Some(Frames::nv12(Matrix::Bt709)),
+            ..framed.input
+        };
+        for detector in [detector(), letterbox, shortest, parts, framed] {
             assert_eq!(Detector::from_json(&detector.to_json()).unwrap(), detector);
         }
     }
@@ -169,7 +188,7 @@ pub(crate) mod tests {
     #[test]
     fn parts_that_do_not_fit_are_named() {
         type Change = fn(&mut Detector);
-        let cases: [(&str, Change); 9] = [
+        let cases: [(&str, Change); 12] = [
             ("input.width", |d| d.input.width = 0),
             ("input.height", |d| d.input.height = 1 << 20),
             ("input.scale", |d| d.input.scale = f32::NAN),
@@ -182,6 +201,14 @@ pub(crate) mod tests {
             }),
             ("head.format", |d| {
                 d.head = Head::EndToEnd { output: "dets".into(), format: BoxFormat::XyxyOriginal };
+            }),
+            ("head.format", |d| d.input.frames = Some(Frames::Rgb)),
+            ("input.frames", |d| {
+                d.input.frames = Some(Frames::Rgb);
+                d.input.image_size = Some("size".into());
+            }),
+            ("input.frames.uv", |d| {
+                d.input.frames = Some(Frames::Nv12 { uv: d.input.tensor.clone(), matrix: Matrix::Bt601 });
             }),
         ];
         for (expected, change) in cases {

@@ -71,6 +71,25 @@ pub enum Error {
         /// What the resizer says.
         reason: String,
     },
+    /// Images that cannot be one batch of raw frames.
+    #[error("frames of {first:?} and {other:?} pixels cannot be one batch")]
+    Frames {
+        /// Width and height of the first.
+        first: (u32, u32),
+        /// Width and height of one that differs.
+        other: (u32, u32),
+    },
+    /// Something that cannot be put into a graph.
+    #[error("{what} cannot be put into the graph: {reason}")]
+    InGraph {
+        /// Preprocessing or suppression.
+        what: &'static str,
+        /// What is in the way.
+        reason: String,
+    },
+    /// A graph that could not be rewritten.
+    #[error("the graph cannot be rewritten")]
+    Graph(#[from] graph::Error),
     /// A tensor that cannot be made or read.
     #[error("tensor `{name}` cannot be used")]
     Tensor {
@@ -131,6 +150,8 @@ impl Error {
         match self {
             Self::Labels { .. } => Some("pass `--labels labels.txt` with one class name a line".into()),
             Self::Schema { .. } => Some("import the model again with this version".into()),
+            Self::Frames { .. } => Some("run frames of one size together, or one at a time".into()),
+            Self::Graph(source) => source.hint(),
             Self::ImageFormat { .. } => Some("convert it to JPEG or PNG".into()),
             Self::MissingOutput { .. } | Self::OutputShape { .. } => Some(
                 "the description belongs to another graph: pass `--head`, or import the model again".into(),

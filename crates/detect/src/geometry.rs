@@ -24,8 +24,11 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Where an image of `original` (width, height) lies; both at least 1.
+    /// Where an image of `original` (width, height) lies; both at least 1. A raw frame is its own input.
     pub fn new(input: &ImageInput, original: (u32, u32)) -> Self {
+        if input.frames.is_some() {
+            return stretch(original, original);
+        }
         let target = (input.width, input.height);
         match input.resize {
             Resize::Stretch => stretch(original, target),

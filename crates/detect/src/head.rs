@@ -71,6 +71,12 @@ pub enum Head {
         classes: String,
         /// What the four numbers are.
         format: BoxFormat,
+        /// Default confidence threshold.
+        #[serde(default = "usual_confidence", skip_serializing_if = "is_usual_confidence")]
+        confidence: f32,
+        /// Whether boxes are cut at the image's border by default.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        clip: bool,
     },
 }
 
@@ -87,7 +93,8 @@ pub enum BoxFormat {
     CxcywhPixels,
     /// Corners in pixels of the input tensor.
     XyxyPixels,
-    /// Corners in pixels of the original image: the graph was told its size ([`crate::ImageInput::image_size`]).
+    /// Corners in pixels of the original image: the graph was told its size ([`crate::ImageInput::image_size`]) or saw it
+    /// ([`crate::ImageInput::frames`]).
     XyxyOriginal,
 }
 
@@ -215,6 +222,7 @@ impl Head {
                 fraction("head.iou", iou.unwrap_or(0.0))?;
                 fraction("head.confidence", *confidence)
             }
+            Self::EndToEndParts { confidence, .. } => fraction("head.confidence", *confidence),
             _ => Ok(()),
         }
     }

@@ -46,6 +46,40 @@ pub struct ImageInput {
     /// (`orig_target_sizes` of the RT-DETR and D-FINE repositories).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<String>,
+    /// Set when the graph takes raw frames and does all of the above itself; the fields then say what it does inside, and
+    /// boxes come out in pixels of the frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<Frames>,
+}
+
+/// Raw frames that a graph takes: `uint8`, of any size, all of one batch alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "layout", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Frames {
+    /// `[batch, height, width, 3]`, red first.
+    Rgb,
+    /// `[batch, height, width, 3]`, blue first (`OpenCV`).
+    Bgr,
+    /// NV12, as video decoders give it: brightness `[batch, height, width]` in the image tensor, and colour at half the
+    /// size in a second one.
+    Nv12 {
+        /// Name of the input `[batch, height / 2, width / 2, 2]`, both rounded up: Cb, Cr.
+        uv: String,
+        /// What brightness and colour mean, always of limited range (16–235, 16–240).
+        matrix: Matrix,
+    },
+}
+
+/// The standard that defines a video's colours. A stream says which one it follows; where it does not, HD (720 lines and
+/// more) is taken for BT.709 and smaller pictures for BT.601.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Matrix {
+    /// ITU-R BT.601: SD.
+    #[serde(rename = "bt601")]
+    Bt601,
+    /// ITU-R BT.709: HD.
+    #[serde(rename = "bt709")]
+    Bt709,
 }
 
 /// The int64 input `[batch, height, width]` that is 1 on the image and 0 on the padding.
@@ -135,6 +169,9 @@ impl ImageInput {
         if let Some(name) = &self.image_size {
             named("input.image_size", name)?;
         }
+        if let Some(frames) = &self.frames {
+            frames.validate(self)?;
+        }
         side("input.width", self.width)?;
         side("input.height", self.height)?;
         if let Some(mask) = &self.mask {
@@ -161,6 +198,38 @@ impl ImageInput {
     #[expect(clippy::float_cmp, reason = "only the exact identity leaves the bytes as they are")]
     pub fn is_identity(&self) -> bool {
         self.scale == 1.0 && self.mean == [0.0; 3] && self.std == [1.0; 3]
+    }
+}
+
+impl Frames {
+    /// The usual name of the tensor of frames; of NV12, that of brightness.
+    pub fn tensor(&self) -> &'static str {
+        match self {
+            Self::Rgb | Self::Bgr => "frames",
+            Self::Nv12 { .. } => "frames_y",
+        }
+    }
+
+    /// NV12 under its usual names.
+    pub fn nv12(matrix: Matrix) -> Self {
+        Self::Nv12 { uv: "frames_uv".into(), matrix }
+    }
+
+    fn validate(&self, input: &ImageInput) -> Result<(), Error> {
+        if let Self::Nv12 { uv, .. } = self {
+            named("input.frames.uv", uv)?;
+            if *uv == input.tensor {
+                return Err(refused(
+                    "input.frames.uv",
+                    format!("`{uv}`"),
+                    "another name than `input.tensor`",
+                ));
+            }
+        }
+        if input.mask.is_some() || input.image_size.is_some() {
+            return Err(refused("input.frames", "set", "no `mask` and no `image_size` beside it"));
+        }
+        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{ChannelOrder, ElementType, Error, Geometry, Image, ImageInput, Pixel
 #[derive(Debug, Clone)]
 pub struct Preprocessed {
     /// Every input of the graph by name: the image tensor `[batch, 3, height, width]` first, then the mask and the
-    /// image sizes where the graph has them.
+    /// image sizes where the graph has them. Raw frames are as [`crate::Frames`] says.
     pub inputs: Vec<(String, Tensor)>,
     /// Where each image lies, one a row of the batch.
     pub geometries: Vec<Geometry>,
@@ -27,12 +27,16 @@ pub struct Preprocessed {
 /// Makes the graph's inputs from a batch of images, one a row.
 ///
 /// # Errors
-/// [`Error::Resize`] and [`Error::Tensor`], both only for descriptions that [`crate::Detector::validate`] refuses.
+/// [`Error::Frames`] when a graph takes raw frames and the images are not of one size; [`Error::Resize`] and
+/// [`Error::Tensor`] only for descriptions that [`crate::Detector::validate`] refuses.
 pub fn preprocess<I: Borrow<Image> + Sync>(input: &ImageInput, images: &[I]) -> Result<Preprocessed, Error> {
     let geometries: Vec<Geometry> = images
         .iter()
         .map(|image| Geometry::new(input, (image.borrow().width(), image.borrow().height())))
         .collect();
+    if let Some(frames) = &input.frames {
+        return Ok(Preprocessed { inputs: crate::frames::tensors(input, frames, images)?, geometries });
+    }
     let mut inputs = vec![(input.tensor.clone(), image_tensor(input, images, &geometries)?)];
     if let Some(mask) = &input.mask {
         inputs.push((mask.tensor.clone(), mask_tensor(mask, &geometries)?));
@@ -183,7 +187,7 @@ fn size_tensor(name: &str, geometries: &[Geometry]) -> Result<Tensor, Error> {
     Tensor::from_i64([geometries.len(), 2], sizes).map_err(|source| tensor_error(name, source))
 }
 
-fn tensor_error(name: &str, source: graph::Error) -> Error {
+pub(crate) fn tensor_error(name: &str, source: graph::Error) -> Error {
     Error::Tensor { name: name.to_owned(), source }
 }
 

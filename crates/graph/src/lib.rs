@@ -8,6 +8,7 @@
 pub mod builder;
 mod calibration_cache;
 mod check;
+mod compose;
 mod dtype;
 mod error;
 mod facts;

@@ -242,6 +242,7 @@ fn image_input(
         dtype: ElementType::F32,
         mask: None,
         image_size: None,
+        frames: None,
     })
 }
 

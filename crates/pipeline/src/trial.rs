@@ -224,6 +224,7 @@ mod tests {
             dtype: ElementType::F32,
             mask: None,
             image_size: None,
+            frames: None,
         };
         let head = Head::queries(Activation::Sigmoid, Selection::TopK { count: 3 });
         Detector::new("test", Labels::from_lines("a\nb\nc\nd\n").unwrap(), input, head)

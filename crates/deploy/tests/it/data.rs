@@ -36,6 +36,7 @@ pub(crate) fn detector() -> Detector {
             dtype: ElementType::F32,
             mask: None,
             image_size: None,
+            frames: None,
         },
         Head::queries(Activation::Sigmoid, Selection::TopK { count: 100 }),
     )

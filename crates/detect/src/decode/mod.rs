@@ -45,7 +45,7 @@ pub struct Thresholds {
 
 impl Thresholds {
     /// What the reference post-processing of this head uses: Ultralytics' numbers for dense heads, the head's own for
-    /// queries, confidence 0.5 and boxes as they are for the others.
+    /// queries and parts.
     pub fn for_head(head: &Head) -> Self {
         let base = Self { confidence: Head::USUAL_CONFIDENCE, iou: 0.7, max_detections: 300, clip: false };
         match head {
@@ -57,7 +57,9 @@ impl Thresholds {
                 Self { confidence: *confidence, iou: iou.unwrap_or(base.iou), clip: iou.is_some(), ..base }
             }
             Head::EndToEnd { .. } => Self { confidence: 0.25, clip: true, ..base },
-            Head::EndToEndParts { .. } => base,
+            Head::EndToEndParts { confidence, clip, .. } => {
+                Self { confidence: *confidence, clip: *clip, ..base }
+            }
         }
     }
 
@@ -110,7 +112,7 @@ impl Detector {
             Head::EndToEnd { output, format } => end_to_end::rows(&outputs, output, thresholds, |row, b| {
                 to_original(*format, &geometries[row], b)
             })?,
-            Head::EndToEndParts { count, boxes, scores, classes, format } => {
+            Head::EndToEndParts { count, boxes, scores, classes, format, .. } => {
                 let names =
                     end_to_end::Parts { count: count.as_deref(), boxes, scores: scores.as_deref(), classes };
                 names.read(&outputs, thresholds, |row, b| to_original(*format, &geometries[row], b))?

@@ -47,6 +47,7 @@ fn detector(head: Head, resize: Resize, labels: usize) -> Detector {
         dtype: ElementType::F32,
         mask: None,
         image_size: Some("orig_target_sizes".into()),
+        frames: None,
     };
     let detector = Detector::new("test", labels, input, head);
     detector.validate().unwrap();
@@ -124,6 +125,8 @@ fn heads_that_suppress_in_the_graph_lose_their_padding() {
         scores: scores.map(str::to_owned),
         classes: "classes".into(),
         format,
+        confidence: 0.5,
+        clip: false,
     };
     let all = vec![(0.9, 0), (0.5, 1)];
     let cases = [

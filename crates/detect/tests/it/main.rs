@@ -8,4 +8,5 @@
 
 mod coco_map;
 mod decode;
+mod in_graph;
 mod preprocess;

@@ -262,7 +262,7 @@ impl Builder {
         }
     }
 
-    fn elementwise(&mut self, op: &str, a: &Value, b: &Value, dtype: DataType) -> Value {
+    pub(super) fn elementwise(&mut self, op: &str, a: &Value, b: &Value, dtype: DataType) -> Value {
         let Some(shape) = broadcast(&a.shape, &b.shape) else {
             return self.mismatch(op, &[a, b]);
         };

@@ -7,6 +7,7 @@
 mod extent;
 mod layout;
 mod math;
+mod operator;
 mod outputs;
 mod vision;
 
@@ -76,6 +77,8 @@ pub struct Builder {
     /// The outputs of the nodes so far, by operator, inputs and attributes.
     computed: HashMap<String, Vec<Value>>,
     outputs: Vec<(String, Value)>,
+    /// Operator sets besides ONNX's own.
+    domains: BTreeMap<String, i64>,
     failure: Option<Error>,
 }
 
@@ -95,6 +98,7 @@ impl Builder {
             constants: HashMap::new(),
             computed: HashMap::new(),
             outputs: Vec::new(),
+            domains: BTreeMap::new(),
             failure,
         }
     }
@@ -185,11 +189,13 @@ impl Builder {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
+        let mut opsets = self.domains;
+        opsets.insert(String::new(), self.opset);
         let model = Model {
             ir_version: lowest_ir_version(self.opset),
             producer_name: producer.to_owned(),
             producer_version: version.to_owned(),
-            opsets: BTreeMap::from([(String::new(), self.opset)]),
+            opsets,
             graph: outputs::settled(self.graph, self.outputs),
             ..Model::default()
         };
@@ -238,10 +244,22 @@ impl Builder {
         attributes: impl IntoIterator<Item = (&'a str, Attribute)>,
         outputs: Vec<(DataType, Vec<Dim>)>,
     ) -> Vec<Value> {
+        self.nodes_in("", op, inputs, attributes, outputs)
+    }
+
+    /// As [`Builder::nodes_of`], of another domain.
+    fn nodes_in<'a>(
+        &mut self,
+        domain: &str,
+        op: &str,
+        inputs: &[&Value],
+        attributes: impl IntoIterator<Item = (&'a str, Attribute)>,
+        outputs: Vec<(DataType, Vec<Dim>)>,
+    ) -> Vec<Value> {
         let attributes: BTreeMap<String, Attribute> =
             attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let names: Vec<&str> = inputs.iter().map(|value| value.name.as_str()).collect();
-        let key = format!("{op} {names:?} {attributes:?}");
+        let key = format!("{domain} {op} {names:?} {attributes:?}");
         if let Some(values) = self.computed.get(&key) {
             return values.clone();
         }
@@ -267,6 +285,7 @@ impl Builder {
         self.graph.nodes.push(Node {
             name,
             op_type: op.to_owned(),
+            domain: domain.to_owned(),
             inputs: inputs.iter().map(|value| value.name.clone()).collect(),
             outputs: values.iter().map(|value| value.name.clone()).collect(),
             attributes,

@@ -184,6 +184,7 @@ mod tests {
             dtype: ElementType::F32,
             mask: None,
             image_size: None,
+            frames: None,
         }
     }
 

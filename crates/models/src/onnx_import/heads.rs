@@ -164,6 +164,8 @@ impl Outputs<'_> {
             scores: Some(scores.name.clone()),
             classes: classes.name.clone(),
             format: BoxFormat::XyxyPixels,
+            confidence: Head::USUAL_CONFIDENCE,
+            clip: false,
         }))
     }
 
@@ -204,6 +206,8 @@ impl Outputs<'_> {
                 scores: None,
                 classes: labels.name.clone(),
                 format: BoxFormat::XyxyPixels,
+                confidence: Head::USUAL_CONFIDENCE,
+                clip: false,
             })),
             (Some(4), false) => {
                 let count = evidence.num_queries.or(queries(dets)).unwrap_or(QUERIES);
@@ -228,6 +232,8 @@ impl Outputs<'_> {
             scores: Some(scores.name.clone()),
             classes: labels.name.clone(),
             format: BoxFormat::XyxyOriginal,
+            confidence: Head::USUAL_CONFIDENCE,
+            clip: false,
         }))
     }
 

@@ -124,6 +124,7 @@ pub(super) fn derive(
         dtype: inputs.dtype,
         mask,
         image_size: inputs.image_size.clone(),
+        frames: None,
     })
 }
 

@@ -122,6 +122,7 @@ pub(super) fn input(
         dtype: ElementType::F32,
         mask: None,
         image_size: None,
+        frames: None,
     })
 }
 
