@@ -128,7 +128,7 @@ fn compare(out: &Path) -> Outcome {
     Ok(())
 }
 
-/// NumPy's file format, version 1.
+/// `NumPy`'s file format, version 1.
 fn save(path: &Path, tensor: &Tensor) -> Outcome {
     let kind = match tensor.dtype() {
         DataType::U8 => "|u1",
@@ -136,7 +136,8 @@ fn save(path: &Path, tensor: &Tensor) -> Outcome {
         DataType::I64 => "<i8",
         other => return Err(format!("{other} is not written").into()),
     };
-    let sizes: String = tensor.shape().iter().map(|size| format!("{size},")).collect();
+    let sizes: Vec<String> = tensor.shape().iter().map(|size| format!("{size},")).collect();
+    let sizes = sizes.concat();
     let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({sizes}), }}");
     while (header.len() + 11) % 64 != 0 {
         header.push(' ');

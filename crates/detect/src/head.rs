@@ -223,7 +223,7 @@ impl Head {
                 fraction("head.confidence", *confidence)
             }
             Self::EndToEndParts { confidence, .. } => fraction("head.confidence", *confidence),
-            _ => Ok(()),
+            Self::EndToEnd { .. } => Ok(()),
         }
     }
 }

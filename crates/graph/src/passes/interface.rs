@@ -141,8 +141,8 @@ pub fn rename(model: &mut Model, names: &[(String, String)]) -> Result<Outcome, 
     all_names(&model.graph, &mut taken);
     let left: HashSet<&str> = map.keys().copied().collect();
     let mut given = HashSet::new();
-    for new in map.values() {
-        if (taken.contains(*new) && !left.contains(new)) || !given.insert(*new) {
+    for new in names.iter().map(|(_, new)| new.as_str()) {
+        if (taken.contains(new) && !left.contains(new)) || !given.insert(new) {
             return Err(Error::Invalid(format!("`{new}` is the name of another value")));
         }
     }

@@ -206,7 +206,7 @@ fn output_type(node: &Node, at: usize, known: &HashMap<String, DataType>) -> Opt
     let op = node.op_type.as_str();
     match (op, at) {
         ("Cast", _) => DataType::from_onnx(i32::try_from(node.int("to")?).ok()?),
-        ("CastLike", _) | ("Where", _) => input(1),
+        ("CastLike" | "Where", _) => input(1),
         ("OneHot", _) => input(2),
         ("TopK" | "MaxPool", 1) => Some(DataType::I64),
         ("TopK" | "MaxPool" | "Dropout", 0) => input(0),

@@ -66,16 +66,16 @@ impl<'a> Pattern<'a> {
         (read && is(node, op) && node.outputs.len() == 1).then_some(node)
     }
 
-    /// Both ways to see a node of two operands that may be swapped.
-    fn operands(&self, node: &'a Node) -> Vec<(&'a str, &'a str)> {
-        match node.inputs.as_slice() {
-            [a, b] => vec![(a, b), (b, a)],
-            _ => Vec::new(),
-        }
-    }
-
     fn scalar(&self, name: &str) -> Option<f32> {
         scalar(self.graph, name)
+    }
+}
+
+/// Both ways to see a node of two operands that may be swapped.
+fn operands(node: &Node) -> Vec<(&str, &str)> {
+    match node.inputs.as_slice() {
+        [a, b] => vec![(a, b), (b, a)],
+        _ => Vec::new(),
     }
 }
 
@@ -85,9 +85,9 @@ fn layer_norm(graph: &Graph, index: &Index, known: &Known, at: usize) -> Option<
         return None;
     }
     let pattern = Pattern { graph, index };
-    pattern.operands(last).into_iter().find_map(|(scaled, shift)| {
+    operands(last).into_iter().find_map(|(scaled, shift)| {
         let product = pattern.inner(scaled, "Mul", 1)?;
-        pattern.operands(product).into_iter().find_map(|(normal, scale)| {
+        operands(product).into_iter().find_map(|(normal, scale)| {
             let (x, epsilon) = normalized(&pattern, known, normal)?;
             let size = known.shape(x)?.last().and_then(super::known::number)?;
             let width = |name: &str| {
@@ -118,15 +118,14 @@ fn normalized<'a>(pattern: &Pattern<'a>, known: &Known, normal: &str) -> Option<
     let [difference, deviation] = quotient.inputs.as_slice() else { return None };
     let root = pattern.inner(deviation, "Sqrt", 1)?;
     let sum = pattern.inner(root.inputs.first()?, "Add", 1)?;
-    let (variance, epsilon) = pattern
-        .operands(sum)
+    let (variance, epsilon) = operands(sum)
         .into_iter()
         .find_map(|(variance, epsilon)| Some((variance, pattern.scalar(epsilon)?)))?;
     let mean_square = pattern.inner(variance, "ReduceMean", 1)?;
     let square = mean_square.inputs.first()?;
     let subtraction = if let Some(power) = pattern.inner(square, "Pow", 1) {
         let [base, exponent] = power.inputs.as_slice() else { return None };
-        if base != difference || number_of(pattern.graph, exponent)? != 2.0 {
+        if base != difference || (number_of(pattern.graph, exponent)? - 2.0).abs() > f32::EPSILON {
             return None;
         }
         pattern.inner(difference, "Sub", 2)?
@@ -166,7 +165,7 @@ fn close(value: f32, to: f32) -> bool {
 /// The `x` of `1 + erf(x / √2)`.
 fn gated<'a>(pattern: &Pattern<'a>, name: &str) -> Option<&'a str> {
     let sum = pattern.inner(name, "Add", 1)?;
-    pattern.operands(sum).into_iter().find_map(|(erf, one)| {
+    operands(sum).into_iter().find_map(|(erf, one)| {
         pattern.scalar(one).filter(|one| close(*one, 1.0))?;
         let inside = pattern.inner(erf, "Erf", 1)?.inputs.first()?;
         if let Some(quotient) = pattern.inner(inside, "Div", 1) {
@@ -175,7 +174,7 @@ fn gated<'a>(pattern: &Pattern<'a>, name: &str) -> Option<&'a str> {
             return Some(x.as_str());
         }
         let product = pattern.inner(inside, "Mul", 1)?;
-        pattern.operands(product).into_iter().find_map(|(x, factor)| {
+        operands(product).into_iter().find_map(|(x, factor)| {
             pattern.scalar(factor).filter(|factor| close(*factor, std::f32::consts::FRAC_1_SQRT_2))?;
             Some(x)
         })
@@ -191,22 +190,22 @@ fn gelu(graph: &Graph, index: &Index, known: &Known, at: usize) -> Option<Node> 
     let pattern = Pattern { graph, index };
     let half = |name: &str| pattern.scalar(name).filter(|value| close(*value, 0.5)).map(drop);
     let gate = |name: &str| gated(&pattern, name);
-    let x = pattern.operands(last).into_iter().find_map(|(a, b)| {
+    let x = operands(last).into_iter().find_map(|(a, b)| {
         // (x · gate) · ½
         if half(b).is_some() {
             let product = pattern.inner(a, "Mul", 1)?;
-            return pattern.operands(product).into_iter().find(|(x, g)| gate(g) == Some(x)).map(|(x, _)| x);
+            return operands(product).into_iter().find(|(x, g)| gate(g) == Some(x)).map(|(x, _)| x);
         }
         // (x · ½) · gate
         if let Some(x) = gate(b) {
             let product = pattern.inner(a, "Mul", 1)?;
             let halved = |(y, number): &(&str, &str)| *y == x && half(number).is_some();
-            return pattern.operands(product).into_iter().find(halved).map(|(x, _)| x);
+            return operands(product).into_iter().find(halved).map(|(x, _)| x);
         }
         // x · (gate · ½)
         let product = pattern.inner(b, "Mul", 1)?;
         let fits = |(g, number): &(&str, &str)| gate(g) == Some(a) && half(number).is_some();
-        pattern.operands(product).into_iter().find(fits).map(|_| a)
+        operands(product).into_iter().find(fits).map(|_| a)
     })?;
     (known.dtype(x) == Some(DataType::F32)).then(|| Node {
         name: last.name.clone(),

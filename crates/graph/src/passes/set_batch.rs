@@ -176,7 +176,7 @@ fn rewritten(
         if !has_symbol(&from) {
             return Ok(None);
         }
-        return reshape(&from, &traced.shape(output), &target, now).map(Some).map_err(refuse);
+        return reshape(&from, traced.shape(output).as_deref(), &target, now).map(Some).map_err(refuse);
     }
     let places = is_standard(node) && PLACING.contains(&node.op_type.as_str()) && depends;
     let rows = |name: &&String| known.shape(name).is_none_or(|sizes| sizes.len() > 1 && !has_symbol(&sizes));
@@ -219,7 +219,7 @@ fn number_of(sizes: &[rten_shape_inference::SymExpr], at: usize) -> Option<i64> 
 /// The target of a `Reshape` whose data hold the batch as a symbol.
 fn reshape(
     from: &[rten_shape_inference::SymExpr],
-    traced: &Option<Vec<rten_shape_inference::SymExpr>>,
+    traced: Option<&[rten_shape_inference::SymExpr]>,
     target: &[i64],
     now: usize,
 ) -> Result<Vec<i64>, String> {
@@ -235,7 +235,7 @@ fn reshape(
         }
         // Rows and something else together in front: what is behind has to be known.
         _ if kept || has_symbol(from) => {
-            let whole = traced.as_ref().map(|sizes| sizes.iter().map(number).collect::<Option<Vec<i64>>>());
+            let whole = traced.map(|sizes| sizes.iter().map(number).collect::<Option<Vec<i64>>>());
             let Some(Some(whole)) = whole else { return Err("its traced shape is not known".into()) };
             let rest: Vec<i64> = whole.iter().skip(1).copied().collect();
             let fixed: Option<i64> = from.iter().filter_map(number).try_fold(1_i64, i64::checked_mul);

@@ -258,7 +258,6 @@ fn convert(graph: &mut Graph, known: &Known, node: &Node, from: i64, to: i64) ->
         ("Gelu", 20, 19) => return gelu(graph, known, node),
         ("LayerNormalization", 17, 16) => return layer_norm(graph, known, node),
         ("Mish", 18, 17) => return mish(graph, node),
-        ("Gelu", 20.., 20..) | ("LayerNormalization", 17.., 17..) | ("Mish", 18.., 18..) => {}
         ("GroupNormalization", 20, 21)
         | ("GroupNormalization", 21, 20)
         | ("GroupNormalization", ..=18, _) => {
@@ -270,7 +269,7 @@ fn convert(graph: &mut Graph, known: &Known, node: &Node, from: i64, to: i64) ->
         }
         ("Pad", 19, 18) if node.text("mode") == Some("wrap") => return refuse("it wraps around"),
         ("Pad", 18, 17) if node.inputs.get(3).is_some_and(|axes| !axes.is_empty()) => {
-            pad_all(graph, known, &mut new)?
+            pad_all(graph, known, &mut new)?;
         }
         ("Resize", 19, 18) if node.text("coordinate_transformation_mode") == Some("half_pixel_symmetric") => {
             return refuse("its coordinates are half_pixel_symmetric");
@@ -297,7 +296,10 @@ fn convert(graph: &mut Graph, known: &Known, node: &Node, from: i64, to: i64) ->
             | "Split" | "GridSample" | "GroupNormalization" | "QuantizeLinear" | "DequantizeLinear",
             _,
             _,
-        ) => {}
+        )
+        | ("Gelu", 20.., 20..)
+        | ("LayerNormalization", 17.., 17..)
+        | ("Mish", 18.., 18..) => {}
         _ => return refuse("this operator is not converted"),
     }
     Ok(vec![new])

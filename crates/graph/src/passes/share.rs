@@ -81,11 +81,14 @@ fn same(twin: &Node, node: &Node) -> bool {
         && twin.outputs.iter().zip(&node.outputs).all(|(twin, output)| output.is_empty() || !twin.is_empty())
 }
 
+/// Type, shape and the ends of the content: what equal constants have in common.
+type Likeness = (i32, Vec<usize>, Vec<u8>);
+
 /// Constants with the same type, shape and content become one; gives the number that went.
 pub(super) fn constants(model: &mut Model, _: &Known) -> usize {
     let graph = &mut model.graph;
     let pinned = pinned(graph);
-    let mut alike: HashMap<(i32, Vec<usize>, Vec<u8>), Vec<(&String, &Tensor)>> = HashMap::new();
+    let mut alike: HashMap<Likeness, Vec<(&String, &Tensor)>> = HashMap::new();
     let mut alias: HashMap<String, String> = HashMap::new();
     for (name, tensor) in &graph.initializers {
         if tensor.is_deferred() || tensor.external().is_some() || tensor.as_strings().is_some() {

@@ -1,4 +1,4 @@
-//! Arrays as NumPy writes them: version 1 to 3 of the format, C order, little-endian.
+//! Arrays as `NumPy` writes them: version 1 to 3 of the format, C order, little-endian.
 
 use bytes::Bytes;
 use graph::{DataType, Tensor};

@@ -129,10 +129,8 @@ fn fixed_batch(interface: &Interface) -> Option<usize> {
 /// The batches to run: those that both take, and one more row where the new graph takes what the old one does not.
 fn batches(before: &Interface, after: &Interface) -> Vec<usize> {
     match (fixed_batch(before), fixed_batch(after)) {
-        (None, None) => vec![1, 2],
-        (Some(1), None) => vec![1, 2],
-        (Some(batch), None) | (None, Some(batch)) => vec![batch],
-        (Some(_), Some(batch)) => vec![batch],
+        (None | Some(1), None) => vec![1, 2],
+        (Some(batch), None) | (_, Some(batch)) => vec![batch],
     }
 }
 

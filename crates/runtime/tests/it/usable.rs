@@ -11,6 +11,7 @@ static NAMED: Once = Once::new();
 static TOLD: Once = Once::new();
 
 /// Every backend whose probe succeeds. The others are told by name, so that a green run does not hide them.
+#[allow(clippy::print_stdout, reason = "a test's output is for whoever reads why something was skipped")]
 pub(crate) fn backends() -> Vec<&'static dyn Backend> {
     name_library();
     let (usable, others): (Vec<_>, Vec<_>) = BACKENDS

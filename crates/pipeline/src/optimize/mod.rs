@@ -53,7 +53,7 @@ pub struct Optimizing {
 pub enum Frozen {
     /// A number for every element.
     Number(f64),
-    /// A file of NumPy.
+    /// A file of `NumPy`.
     File(PathBuf),
 }
 
