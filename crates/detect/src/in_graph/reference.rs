@@ -47,7 +47,12 @@ impl SuppressionNode {
         without(&mut before.graph, node);
         let mut after = model.clone();
         let ends = model.graph.outputs.iter().all(|output| node.outputs.contains(&output.name));
-        let made = node.outputs.iter().map(|name| after.graph.values.get(name).cloned());
+        // Some of what it makes may come out as it is.
+        let described = |name: &String| {
+            let output = || model.graph.outputs.iter().find(|output| output.name == *name);
+            model.graph.values.get(name).or_else(output).cloned()
+        };
+        let made = node.outputs.iter().map(described);
         let made: Option<Vec<ValueInfo>> = made.collect();
         without(&mut after.graph, node);
         let after = match (ends, made) {

@@ -13,7 +13,7 @@ mod read;
 mod tensor;
 mod write;
 
-pub use external::{check_location, relocate_external, split_external};
+pub use external::{check_location, split_external};
 pub(crate) use proto::{FunctionProto, SparseTensorProto};
 pub use read::{external_locations, read, read_structure};
 pub use write::{encoded_len, write, write_referring};

@@ -204,21 +204,23 @@ fn write_model(
             look(place)
         });
     }
+    // Looked at with its weights inside: passing names are no place to look for others.
+    let mut whole = tempfile::Builder::new()
+        .prefix(".partial-")
+        .suffix(".onnx")
+        .tempfile_in(folder)
+        .map_err(|source| Error::Io { path: to.to_owned(), source })?;
+    crate::package::write_model(model, whole.as_file_mut(), to)?;
+    look(whole.path())?;
+    drop(whole);
     let location = format!("{}.data", to.file_name().unwrap_or_default().to_string_lossy());
     let weights = folder.join(&location);
     let at = |source| Error::Io { path: weights.clone(), source };
-    write_whole(folder, &weights, |file, place| {
+    write_whole(folder, &weights, |file, _| {
         let mut out = std::io::BufWriter::with_capacity(1 << 20, &mut *file);
-        let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        graph::onnx::split_external(model, &name, &mut out)?;
+        graph::onnx::split_external(model, &location, &mut out)?;
         std::io::Write::flush(&mut out).map_err(at)?;
         drop(out);
-        // Looked at beside the weights while both have passing names.
-        let seen =
-            tempfile::Builder::new().prefix(".partial-").suffix(".onnx").tempfile_in(folder).map_err(at)?;
-        graph::onnx::write_referring(model, &mut seen.as_file())?;
-        look(seen.path())?;
-        graph::onnx::relocate_external(model, &name, &location)?;
         write_whole(folder, to, |file, _| {
             let mut out = std::io::BufWriter::new(file);
             graph::onnx::write_referring(model, &mut out)?;

@@ -154,8 +154,7 @@ const SIZES: [(u32, u32); 12] = [
 
 #[test]
 fn pictures_are_the_bytes_of_the_code_around_the_graph() {
-    let exact =
-        [(Filter::Bilinear, true), (Filter::Bilinear, false), (Filter::Box, true), (Filter::Box, false)];
+    let exact = [(Filter::Bilinear, true), (Filter::Bilinear, false)];
     for (filter, antialias) in exact {
         for resize in [Resize::Stretch, CENTRED] {
             for (width, height) in SIZES {
