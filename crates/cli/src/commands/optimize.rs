@@ -17,7 +17,7 @@ use crate::output::Output;
 pub(crate) struct Args {
     /// An ONNX file
     model: PathBuf,
-    /// Where the result goes [default: `<name>_optimized.onnx` beside MODEL]
+    /// Where the result goes (default: `<name>_optimized.onnx` beside MODEL)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// All passes that keep the outputs; the default when no other pass is named
