@@ -8,6 +8,7 @@ mod manifest;
 mod measurements;
 mod name;
 mod package;
+mod plan;
 pub mod report;
 pub mod targets;
 mod tree;
@@ -23,4 +24,5 @@ pub use measurements::{
 };
 pub use name::PackageName;
 pub use package::{config_files, paths};
+pub use plan::{Candidate, Plan, Sensitivity};
 pub use tree::{Content, FileTree};

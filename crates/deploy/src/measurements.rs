@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::{pretty, versioned};
-use crate::{Error, Precision, paths};
+use crate::{Error, Plan, Precision, paths};
 
 /// What was measured, where and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Measurements {
     pub tensorrt: Option<TensorRt>,
     /// `DeepStream` validation and figures.
     pub deepstream: Option<DeepStream>,
+    /// Which precision pays here, where that was searched for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
 }
 
 /// A machine.

@@ -150,6 +150,7 @@ impl<'a> Job<'a> {
             image: first.map(|measured| convert::image_times(&measured.figures)),
             tensorrt: None,
             deepstream: None,
+            plan: None,
         }
     }
 

@@ -1,12 +1,12 @@
 //! INT8 of one model: calibration images through the network, ranges, the graph with its roundings.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use deploy::{Calibration, CalibrationImage};
 use detect::Detector;
-use graph::quantize::{CacheUse, Float, Method, Placement, PlacementOptions};
+use graph::quantize::{CacheUse, Float, Histogram, Method, Placement, PlacementOptions};
 use graph::{CalibrationCache, DataType, Facts, Model};
 use serde::{Deserialize, Serialize};
 
@@ -126,16 +126,26 @@ pub fn quantize_with_cache(
     folder: &Path,
 ) -> Result<Quantized, Error> {
     let cache = CalibrationCache::read(&map_file(cache)?)?;
+    let made = with_scales(subject, &cache, options)?;
+    crate::store::create_dir(folder)?;
+    write(made, subject, folder)
+}
+
+/// Rounds the graph with the scales of a cache.
+pub(crate) fn with_scales(
+    subject: &Subject,
+    cache: &CalibrationCache,
+    options: &Quantizing,
+) -> Result<Calibrated, Error> {
     let mut model = open_graph(subject)?;
     let wanted = PlacementOptions { pinned: options.pinned.clone(), ..Default::default() };
-    let (placement, scales, usage) = graph::quantize::scales_of_cache(&model, &cache, &wanted)?;
+    let (placement, scales, usage) = graph::quantize::scales_of_cache(&model, cache, &wanted)?;
     require_layers(&placement, options, &subject.onnx)?;
     graph::quantize::quantize(&mut model, &placement, &scales)?;
     let algorithm = CalibrationCache::ENTROPY.into();
-    let cache = CalibrationCache { version: options.tensorrt_version, algorithm, ..cache };
+    let cache = CalibrationCache { version: options.tensorrt_version, algorithm, ..cache.clone() };
     let about = Int8 { cache_use: Some(usage), ..about(&mut model, &placement, subject, "cache", options)? };
-    crate::store::create_dir(folder)?;
-    write(Calibrated { model, cache: cache.to_text(), about }, subject, folder)
+    Ok(Calibrated { model, cache: cache.to_text(), about })
 }
 
 fn write(made: Calibrated, subject: &Subject, folder: &Path) -> Result<Quantized, Error> {
@@ -162,12 +172,8 @@ pub(crate) fn calibrated(
     progress: &dyn Fn(u64, u64),
 ) -> Result<Calibrated, Error> {
     let mut model = open_graph(subject)?;
-    let wanted = PlacementOptions { pinned: options.pinned.clone(), ..Default::default() };
-    let placement = Placement::new(&model, &wanted);
-    require_layers(&placement, options, &subject.onnx)?;
-    // Files of others state no types, but what a layer reads has the type of its weights.
-    let is_watched = |name: &str| placement.values.contains_key(name) || is_floating(&model, name);
-    let seen = watch(&model, &subject.detector, &is_watched, &images.images, backend, work, progress)?;
+    let placement = placement(&model, subject, options)?;
+    let seen = ranges(&model, &placement, subject, images, backend, work, progress)?;
     let scales = graph::quantize::scales(&placement, &seen, options.method)?;
     graph::quantize::quantize(&mut model, &placement, &scales)?;
     let method = options.method.to_string();
@@ -175,6 +181,44 @@ pub(crate) fn calibrated(
     let about = Int8 { images, ..about(&mut model, &placement, subject, &method, options)? };
     let cache = CalibrationCache::of(options.tensorrt_version, &seen, options.method).to_text();
     Ok(Calibrated { model, cache, about })
+}
+
+/// The ranges of every value, as a calibration cache; all layers of the graph that can be rounded.
+pub(crate) fn scales_of_all(
+    subject: &Subject,
+    images: &ImageSet,
+    options: &Quantizing,
+    backend: &str,
+    work: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<(CalibrationCache, Vec<String>), Error> {
+    let model = open_graph(subject)?;
+    let placement = placement(&model, subject, options)?;
+    let seen = ranges(&model, &placement, subject, images, backend, work, progress)?;
+    let layers = placement.rounded().map(|layer| layer.output.clone()).collect();
+    Ok((CalibrationCache::of(options.tensorrt_version, &seen, options.method), layers))
+}
+
+fn placement(model: &Model, subject: &Subject, options: &Quantizing) -> Result<Placement, Error> {
+    let wanted = PlacementOptions { pinned: options.pinned.clone(), ..Default::default() };
+    let placement = Placement::new(model, &wanted);
+    require_layers(&placement, options, &subject.onnx)?;
+    Ok(placement)
+}
+
+/// What the values of a graph are on real images.
+fn ranges(
+    model: &Model,
+    placement: &Placement,
+    subject: &Subject,
+    images: &ImageSet,
+    backend: &str,
+    work: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<BTreeMap<String, Histogram>, Error> {
+    // Files of others state no types, but what a layer reads has the type of its weights.
+    let is_watched = |name: &str| placement.values.contains_key(name) || is_floating(model, name);
+    watch(model, &subject.detector, &is_watched, &images.images, backend, work, progress)
 }
 
 pub(crate) fn open_graph(subject: &Subject) -> Result<Model, Error> {
@@ -206,7 +250,7 @@ fn about(
     })
 }
 
-fn calibration_image(image: &ImageFile) -> CalibrationImage {
+pub(crate) fn calibration_image(image: &ImageFile) -> CalibrationImage {
     CalibrationImage { path: image.name.clone(), sha256: image.sha256.to_string() }
 }
 

@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 
 use deploy::{Accuracy, Calibration, Check, MapChange, Precision, paths};
-use detect::metrics::MapDifference;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::convert;
 use crate::job::Job;
 use crate::package::map_check;
 use crate::run::{Run, StepContext};
-use crate::steps::evaluate::{Evaluation, Findings, change, evaluate};
+use crate::steps::evaluate::{Evaluation, Scored, Scoring};
 use crate::steps::export::Origin;
 use crate::steps::measure::{Measured, measure};
 use crate::steps::optimize::halve;
@@ -43,16 +41,6 @@ impl Variant {
     pub(crate) fn calibration(&self) -> Option<Calibration> {
         self.int8.as_ref().map(|int8| int8.about.calibration())
     }
-}
-
-/// Scores of a variant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Scored {
-    pub(crate) evaluation: Evaluation,
-    /// What was found, for the comparison with other variants.
-    found: Blob,
-    /// The change from the exported graph; `None` for that graph itself.
-    change: Option<MapDifference>,
 }
 
 /// What was shown of the variants.
@@ -216,23 +204,10 @@ impl Job<'_> {
             "model": variant.model, "detector": detector, "annotations": annotations.sha256,
             "images": self.data.images, "backend": self.backend()?, "reference": reference,
         });
+        let scoring =
+            Scoring { detector, backend: &self.request.backend, annotations, images: &self.data.images };
         let scored = run.step(EVALUATE.of(variant.precision, at), &key, |context| {
-            let progress = |done, total| context.progress("images", done, total);
-            let (backend, images) = (&self.request.backend, &self.data.images);
-            let (evaluation, found) =
-                evaluate(&variant.onnx, detector, backend, annotations, images, &progress)?;
-            if !evaluation.renamed.is_empty() {
-                context.warn(format!(
-                    "categories were paired by their order: {}",
-                    evaluation.renamed.join(", ")
-                ));
-            }
-            let reference = reference.map(|blob| findings(&context.store().path(blob))).transpose()?;
-            let change =
-                reference.map(|reference| change(detector, annotations, &reference, &found)).transpose()?;
-            let text = serde_json::to_vec(&found)
-                .map_err(|source| Error::Record { what: "detections".into(), source })?;
-            Ok(Scored { evaluation, found: context.put(&text)?, change })
+            scoring.score(&variant.onnx, reference, context)
         })?;
         Ok(Some(scored))
     }
@@ -256,9 +231,4 @@ impl Job<'_> {
         });
         measured.collect()
     }
-}
-
-fn findings(path: &std::path::Path) -> Result<Findings, Error> {
-    let text = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-    serde_json::from_slice(&text).map_err(|source| Error::Record { what: "detections".into(), source })
 }

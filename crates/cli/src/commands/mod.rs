@@ -11,6 +11,7 @@ pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod optimize;
+mod planner;
 pub(crate) mod quantize;
 pub(crate) mod report;
 pub(crate) mod runtime;
@@ -29,7 +30,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<ExitCode, Failure
         Command::Import(args) => import::run(*args, output),
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Export(args) => export::run(args, output),
-        Command::Optimize(args) => optimize::run(&args, output),
+        Command::Optimize(args) => optimize::run(args, output),
         Command::Quantize(args) => quantize::run(args, output),
         Command::Detect(args) => detect::run(&args, output),
         Command::Eval(args) => eval::run(&args, output),

@@ -9,13 +9,14 @@ use pipeline::graph::passes::Batch;
 use pipeline::{ExternalData, Frozen, Optimized, Optimizing, Verdict};
 use serde::Serialize;
 
+use super::planner::{self, PlanArgs};
 use crate::Failure;
 use crate::output::Output;
 
 /// Arguments of `optimize`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// An ONNX file
+    /// An ONNX file; with `--budget-map` also a package
     model: PathBuf,
     /// Where the result goes (default: `<name>_optimized.onnx` beside MODEL)
     #[arg(long, value_name = "FILE")]
@@ -50,6 +51,8 @@ pub(crate) struct Args {
     /// Do not compare the outputs with those of before
     #[arg(long)]
     unchecked: bool,
+    #[command(flatten)]
+    plan: PlanArgs,
 }
 
 /// Where weights go.
@@ -87,24 +90,34 @@ struct Summary {
 }
 
 impl Args {
+    /// Whether a pass was named.
+    fn changes_the_graph(&self) -> bool {
+        self.simplify || self.changes_more_than_nodes()
+    }
+
+    /// Whether a pass other than `simplify` was named.
+    fn changes_more_than_nodes(&self) -> bool {
+        !self.extract_inputs.is_empty()
+            || !self.extract_outputs.is_empty()
+            || !self.freeze.is_empty()
+            || !self.rename.is_empty()
+            || self.batch.is_some()
+            || self.opset.is_some()
+            || self.external_data.is_some()
+    }
+
     fn options(&self) -> Optimizing {
         let extract = (!self.extract_inputs.is_empty() || !self.extract_outputs.is_empty())
             .then(|| (self.extract_inputs.clone(), self.extract_outputs.clone()));
         let frozen = |value: &String| {
             value.parse().map_or_else(|_| Frozen::File(PathBuf::from(value)), Frozen::Number)
         };
-        let others = extract.is_some()
-            || !self.freeze.is_empty()
-            || !self.rename.is_empty()
-            || self.batch.is_some()
-            || self.opset.is_some()
-            || self.external_data.is_some();
         Optimizing {
             extract,
             freeze: self.freeze.iter().map(|(name, value)| (name.clone(), frozen(value))).collect(),
             batch: self.batch,
             opset: self.opset,
-            simplify: self.simplify || !others,
+            simplify: self.simplify || !self.changes_more_than_nodes(),
             rename: self.rename.clone(),
             external: self.external_data.map(|place| match place {
                 Place::Fold => ExternalData::Fold,
@@ -120,7 +133,17 @@ fn beside(model: &Path) -> PathBuf {
     model.with_file_name(format!("{stem}_optimized.onnx"))
 }
 
-pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
+    if let Some(budget) = args.plan.budget_map {
+        if args.changes_the_graph() {
+            return Err(pipeline::Error::Options(
+                "`--budget-map` searches for a precision: run the passes before, in a command of their own"
+                    .into(),
+            )
+            .into());
+        }
+        return planner::run(args.plan, &args.model, args.out, budget, output);
+    }
     let to = args.out.clone().unwrap_or_else(|| beside(&args.model));
     let made = pipeline::optimize(&args.model, &args.options(), &to)?;
     if let (Verdict::NotRun, Some(reason), false) = (made.check.verdict, &made.check.reason, args.unchecked) {

@@ -33,6 +33,14 @@ struct Pictures {
     photos: BTreeMap<String, Vec<u8>>,
 }
 
+/// The drawing of a plan as SVG: what each candidate scores over the time that it takes. `name` is the model's.
+///
+/// # Errors
+/// [`Error::Chart`] when it cannot be drawn.
+pub fn plan_drawing(name: &str, plan: &crate::Plan) -> Result<String, Error> {
+    Ok(charts::plan(name, Some(plan))?.map(|chart| chart.svg).unwrap_or_default())
+}
+
 /// Writes the report of a package: `reports/benchmark_report.md`, `.html`, `benchmark_report_<name>.pdf`,
 /// `benchmark_data.json` and `charts/`.
 ///
@@ -44,6 +52,7 @@ struct Pictures {
 pub fn render(data: &ReportData, images: &BTreeMap<String, Vec<u8>>) -> Result<FileTree, Error> {
     let charts = charts::charts(data)?;
     let drawings = charts::drawings(data)?;
+    let plan = charts::plan(data.manifest.name.as_str(), data.measurements.plan.as_ref())?;
     let mut pictures = Pictures {
         charts: BTreeMap::new(),
         drawings: BTreeMap::new(),
@@ -55,11 +64,12 @@ pub fn render(data: &ReportData, images: &BTreeMap<String, Vec<u8>>) -> Result<F
         tree.add(format!("{}/charts/{}", paths::REPORTS, chart.file), png.clone())?;
         pictures.charts.insert(chart.file.to_owned(), (chart.svg.clone(), png));
     }
-    for drawing in &drawings {
+    for drawing in drawings.iter().chain(&plan) {
         tree.add(format!("{}/charts/{}", paths::REPORTS, drawing.file), drawing.svg.as_bytes())?;
         pictures.drawings.insert(drawing.file.to_owned(), drawing.svg.clone());
     }
-    let document = sections::document(&sections::Material { data, charts: &charts, drawings: &drawings });
+    let material = sections::Material { data, charts: &charts, drawings: &drawings, plan: plan.as_ref() };
+    let document = sections::document(&material);
     tree.add(format!("{}/benchmark_report.md", paths::REPORTS), markdown::write(&document))?;
     tree.add(format!("{}/benchmark_report.html", paths::REPORTS), html::write(&document, &pictures))?;
     tree.add(paths::pdf_report(&data.manifest.name), pdf::write(&document, &pictures)?)?;

@@ -226,6 +226,7 @@ fn measurements() -> Measurements {
         }),
         tensorrt: None,
         deepstream: None,
+        plan: None,
     }
 }
 

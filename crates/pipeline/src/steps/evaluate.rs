@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::images::{Annotations, ImageSet};
 use crate::network::Network;
+use crate::run::StepContext;
+use crate::store::Blob;
 use crate::{Digest, Error};
 
 /// Scores, and what they were taken on.
@@ -33,6 +35,52 @@ pub(crate) type Findings = BTreeMap<u64, Detections>;
 
 /// How often images are drawn anew for the interval of a difference.
 pub(crate) const SAMPLES: usize = 2000;
+
+/// Scores of one of several graphs of a detector.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Scored {
+    pub(crate) evaluation: Evaluation,
+    /// What was found, for the comparison with other graphs.
+    pub(crate) found: Blob,
+    /// The change from the first graph; `None` for that one itself.
+    pub(crate) change: Option<MapDifference>,
+}
+
+/// What graphs are scored with.
+pub(crate) struct Scoring<'a> {
+    pub(crate) detector: &'a Detector,
+    pub(crate) backend: &'a str,
+    pub(crate) annotations: &'a Annotations,
+    pub(crate) images: &'a ImageSet,
+}
+
+impl Scoring<'_> {
+    /// Scores a graph and keeps what it finds. `reference` is what the first graph found.
+    pub(crate) fn score(
+        &self,
+        onnx: &Path,
+        reference: Option<&Blob>,
+        context: &StepContext<'_, '_>,
+    ) -> Result<Scored, Error> {
+        let Self { detector, backend, annotations, images } = *self;
+        let progress = |done, total| context.progress("images", done, total);
+        let (evaluation, found) = evaluate(onnx, detector, backend, annotations, images, &progress)?;
+        if !evaluation.renamed.is_empty() {
+            context.warn(format!("categories were paired by their order: {}", evaluation.renamed.join(", ")));
+        }
+        let reference = reference.map(|blob| findings(&context.store().path(blob))).transpose()?;
+        let change =
+            reference.map(|reference| change(detector, annotations, &reference, &found)).transpose()?;
+        let text = serde_json::to_vec(&found)
+            .map_err(|source| Error::Record { what: "detections".into(), source })?;
+        Ok(Scored { evaluation, found: context.put(&text)?, change })
+    }
+}
+
+fn findings(path: &Path) -> Result<Findings, Error> {
+    let text = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    serde_json::from_slice(&text).map_err(|source| Error::Record { what: "detections".into(), source })
+}
 
 /// Runs the model over every image of the annotations and scores what it finds.
 pub(crate) fn evaluate(

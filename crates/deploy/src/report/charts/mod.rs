@@ -1,4 +1,4 @@
-//! The five charts of the report, and the two drawings of accuracy.
+//! The five charts of the report, the two drawings of accuracy, and that of a plan.
 //!
 //! File names, size and colours are fixed. A chart is drawn from what its name promises when that was measured; else
 //! from what this machine measured, titled with the backend; else it is a card that says what fills it. There is never
@@ -10,10 +10,13 @@ mod canvas;
 mod card;
 mod classes;
 mod lines;
+mod plan;
 mod raster;
+mod scatter;
 mod slots;
 
 pub(super) use accuracy::drawings;
+pub(super) use plan::plan;
 pub(super) use slots::charts;
 
 use crate::Error;
@@ -32,6 +35,9 @@ pub(super) const EFFICIENCY: &str = "chart_efficiency.png";
 pub(super) const BY_CLASS: &str = "chart_accuracy_by_class.svg";
 /// Precision over recall.
 pub(super) const CURVE: &str = "chart_precision_recall.svg";
+
+/// Accuracy over time, of a plan.
+pub(super) const PLAN: &str = "chart_precision_plan.svg";
 
 /// A picture of the report.
 pub(super) struct Chart {

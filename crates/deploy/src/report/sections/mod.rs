@@ -7,6 +7,7 @@ mod accuracy;
 mod backends;
 mod engine;
 mod model;
+mod plan;
 mod streams;
 mod summary;
 mod work;
@@ -23,6 +24,8 @@ pub(super) struct Material<'a> {
     pub(super) charts: &'a [Chart],
     /// The drawings beyond them.
     pub(super) drawings: &'a [Chart],
+    /// The drawing of the plan.
+    pub(super) plan: Option<&'a Chart>,
 }
 
 /// The whole report.
@@ -33,7 +36,7 @@ pub(super) fn document(material: &Material<'_>) -> Document {
         title: format!("Benchmark Report: {}", manifest.name),
         subtitle: summary::subtitle(material.data),
         tiles: summary::tiles(material.data),
-        sections: vec![
+        sections: [
             summary::summary(material.data),
             model::configuration(material.data),
             model::system(material.data),
@@ -51,7 +54,10 @@ pub(super) fn document(material: &Material<'_>) -> Document {
             accuracy::parity(material.data),
             accuracy::samples(material.data),
             backends::backends(material),
-        ],
+        ]
+        .into_iter()
+        .chain(plan::plan(material))
+        .collect(),
         colophon: format!(
             "Made by {} {}{}.",
             manifest.tool.name,
