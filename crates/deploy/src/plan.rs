@@ -18,6 +18,9 @@ pub struct Plan {
     pub map_budget: f64,
     /// The median time of one image that is wanted, in milliseconds.
     pub latency_budget_ms: Option<f64>,
+    /// The precision that was asked for whatever its speed here, for another machine; else the fastest one wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Precision>,
     /// The annotation file, by name.
     pub annotations: String,
     /// Images scored.
@@ -55,7 +58,7 @@ pub struct Candidate {
     pub loss_low: f64,
     /// … and no more than this.
     pub loss_high: f64,
-    /// Median time of one image, in milliseconds.
+    /// Median time of one image, in milliseconds: that of fp32 by the ratio of the two.
     pub latency_ms: f64,
     /// How many times as fast as fp32, which was timed in turns with it.
     pub speed: f64,

@@ -165,6 +165,23 @@ impl<'a> Run<'a> {
         self.step_unless(false, step, input, work)
     }
 
+    /// As [`Run::step`], for a step that is taken several times in a run: why it runs again is told from what it was for the
+    /// same `label` the last time.
+    pub(crate) fn step_for<I, O>(
+        &self,
+        label: &str,
+        step: Step,
+        fresh: bool,
+        input: &I,
+        work: impl FnOnce(&StepContext<'_, 'a>) -> Result<O, Error>,
+    ) -> Result<O, Error>
+    where
+        I: Serialize,
+        O: Serialize + DeserializeOwned,
+    {
+        self.take(fresh, step, &format!("{} of {label}", step.name), input, work)
+    }
+
     /// As [`Run::step`], but with `fresh` set an earlier record does not answer: for what is no function of its input,
     /// such as a latency.
     pub fn step_unless<I, O>(
@@ -178,16 +195,32 @@ impl<'a> Run<'a> {
         I: Serialize,
         O: Serialize + DeserializeOwned,
     {
+        self.take(fresh, step, step.name, input, work)
+    }
+
+    /// `mark` is what the newest record is remembered by.
+    fn take<I, O>(
+        &self,
+        fresh: bool,
+        step: Step,
+        mark: &str,
+        input: &I,
+        work: impl FnOnce(&StepContext<'_, 'a>) -> Result<O, Error>,
+    ) -> Result<O, Error>
+    where
+        I: Serialize,
+        O: Serialize + DeserializeOwned,
+    {
         let key = Digest::of_json(&(env!("CARGO_PKG_VERSION"), step, input))?;
         if let Some(record) = self.store.load::<O>(step.name, &key).filter(|_| !fresh) {
-            return self.reuse(step, key, record);
+            return self.reuse(step, mark, key, record);
         }
         let input = serde_json::to_value(input)
             .map_err(|source| Error::Record { what: step.name.to_owned(), source })?;
         let because = if fresh {
             Some("new figures were asked for".to_owned())
         } else {
-            self.store.last_input(&self.package, step.name).map(|before| difference(&before, &input))
+            self.store.last_input(&self.package, step.name, mark).map(|before| difference(&before, &input))
         };
         if self.mode == Mode::Plan {
             self.tell(Event::Planned { step: step.name, reuse: false, because });
@@ -201,7 +234,7 @@ impl<'a> Run<'a> {
         let elapsed = started.elapsed();
         let (blobs, warnings) = (context.blobs.take(), context.warnings.take());
         let record = Record { input, output, blobs, warnings, elapsed };
-        self.store.save(&self.package, step.name, &key, &record)?;
+        self.store.save(&self.package, step.name, mark, &key, &record)?;
         self.tell(Event::Finished { step: step.name, elapsed });
         self.taken.borrow_mut().push(Taken { step, key, elapsed, reused: false });
         Ok(record.output)
@@ -215,13 +248,15 @@ impl<'a> Run<'a> {
     {
         let key = Digest::of_json(&(env!("CARGO_PKG_VERSION"), step, &output))?;
         if let Some(record) = self.store.load::<Value>(step.name, &key) {
-            self.reuse(step, key, record)?;
+            self.reuse(step, step.name, key, record)?;
             return Ok(output);
         }
         let input = serde_json::to_value(&output)
             .map_err(|source| Error::Record { what: step.name.to_owned(), source })?;
-        let because =
-            self.store.last_input(&self.package, step.name).map(|before| difference(&before, &input));
+        let because = self
+            .store
+            .last_input(&self.package, step.name, step.name)
+            .map(|before| difference(&before, &input));
         if self.mode == Mode::Plan {
             self.tell(Event::Planned { step: step.name, reuse: false, because });
             return Ok(output);
@@ -231,7 +266,7 @@ impl<'a> Run<'a> {
         }
         let record =
             Record { input: input.clone(), output: input, blobs: Vec::new(), warnings: Vec::new(), elapsed };
-        self.store.save(&self.package, step.name, &key, &record)?;
+        self.store.save(&self.package, step.name, step.name, &key, &record)?;
         self.tell(Event::Finished { step: step.name, elapsed });
         self.taken.borrow_mut().push(Taken { step, key, elapsed, reused: false });
         Ok(output)
@@ -242,11 +277,11 @@ impl<'a> Run<'a> {
         self.mode
     }
 
-    fn reuse<O>(&self, step: Step, key: Digest, record: Record<O>) -> Result<O, Error> {
+    fn reuse<O>(&self, step: Step, mark: &str, key: Digest, record: Record<O>) -> Result<O, Error> {
         match self.mode {
             Mode::Plan => self.tell(Event::Planned { step: step.name, reuse: true, because: None }),
             Mode::Execute => {
-                self.store.mark(&self.package, step.name, &key)?;
+                self.store.mark(&self.package, mark, &key)?;
                 self.tell(Event::Reused { step: step.name });
                 for message in &record.warnings {
                     self.tell(Event::Warning { step: step.name, message });

@@ -141,23 +141,24 @@ impl Store {
         &self,
         package: &str,
         step: &str,
+        mark: &str,
         key: &Digest,
         record: &Record<O>,
     ) -> Result<(), Error> {
         let json = serde_json::to_vec_pretty(record)
             .map_err(|source| Error::Record { what: step.to_owned(), source })?;
         self.write_whole(&self.record_path(step, key), &json)?;
-        self.mark(package, step, key)
+        self.mark(package, mark, key)
     }
 
-    /// Marks a record as the package's newest.
-    pub(crate) fn mark(&self, package: &str, step: &str, key: &Digest) -> Result<(), Error> {
-        self.write_whole(&self.root.join("last").join(package).join(step), key.as_hex().as_bytes())
+    /// Marks a record as the package's newest of its kind: its step, or its step and what for.
+    pub(crate) fn mark(&self, package: &str, mark: &str, key: &Digest) -> Result<(), Error> {
+        self.write_whole(&self.root.join("last").join(package).join(mark), key.as_hex().as_bytes())
     }
 
-    /// The input of the package's newest record of a step.
-    pub(crate) fn last_input(&self, package: &str, step: &str) -> Option<serde_json::Value> {
-        let key = fs::read_to_string(self.root.join("last").join(package).join(step)).ok()?;
+    /// The input of the package's newest record of a step, as [`Store::mark`] left it.
+    pub(crate) fn last_input(&self, package: &str, step: &str, mark: &str) -> Option<serde_json::Value> {
+        let key = fs::read_to_string(self.root.join("last").join(package).join(mark)).ok()?;
         let text = fs::read(self.record_path(step, &Digest::from_hex(&key)?)).ok()?;
         let record: Record<serde_json::Value> = serde_json::from_slice(&text).ok()?;
         Some(record.input)
@@ -322,9 +323,9 @@ mod tests {
             warnings: Vec::new(),
             elapsed: Duration::ZERO,
         };
-        store.save("p", "export", &key, &record).unwrap();
+        store.save("p", "export", "export", &key, &record).unwrap();
         assert_eq!(store.load::<i32>("export", &key).unwrap().output, 5);
-        assert_eq!(store.last_input("p", "export").unwrap()["opset"], 17);
+        assert_eq!(store.last_input("p", "export", "export").unwrap()["opset"], 17);
         fs::remove_file(store.path(&blob)).unwrap();
         assert!(store.load::<i32>("export", &key).is_none());
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pipeline::deploy::Plan;
+use pipeline::deploy::{Plan, Precision};
 use pipeline::{Annotations, Event, ImageSet, Load, Mode, PlanFiles, Planning, Run, Store, Subject};
 use serde::Serialize;
 
@@ -24,6 +24,9 @@ pub(crate) struct PlanArgs {
     /// The median time of one image that is wanted: 5ms
     #[arg(long, value_name = "TIME", help_heading = "Precision", value_parser = duration, requires = "budget_map")]
     budget_latency: Option<Duration>,
+    /// Choose this precision whatever its speed here (fp16, int8): for another machine
+    #[arg(long, value_name = "PRECISION", help_heading = "Precision", requires = "budget_map")]
+    precision: Option<Precision>,
     /// Folder of images to score with
     #[arg(long, value_name = "DIR", help_heading = "Precision", requires = "budget_map")]
     images: Option<PathBuf>,
@@ -103,6 +106,7 @@ pub(crate) fn run(
     let planning = Planning {
         map_budget,
         latency_budget: args.budget_latency,
+        wanted: args.precision,
         backend: &args.backend,
         annotations: &annotations,
         images: &images,

@@ -76,6 +76,9 @@ impl fmt::Display for Summary {
             None => format!("{}, {} images", made.method, made.images.len()),
         };
         writeln!(f, "  {} layers in int8{share}; {from}", made.rounded)?;
+        for tried in &made.tried {
+            writeln!(f, "  {:<18} moves the detections by {:.2} %", tried.method, tried.moved * 100.0)?;
+        }
         for (layer, why) in &made.float {
             let why = match why {
                 pipeline::graph::quantize::Float::Decides => "its result decides",

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use pipeline::deploy::Bound;
-use pipeline::graph::quantize::Method;
 use pipeline::hub::Source;
 use pipeline::models::HeadKind;
 use pipeline::runtime::tools::python_exporter::Setup as PythonSetup;
-use pipeline::{AllBounds, BoundChange, Error, ExportOptions, Quantizing, Subject};
+use pipeline::{AllBounds, BoundChange, Choice, Error, ExportOptions, Quantizing, Subject};
 
 use crate::args::Size;
 use crate::env;
@@ -132,9 +131,10 @@ pub(crate) struct CalibrationArgs {
     /// Which images: another seed chooses others
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Calibration")]
     seed: u64,
-    /// How ranges are chosen: minmax, entropy, mse, percentile or percentile:99.9
-    #[arg(long, value_name = "METHOD", default_value = "mse", help_heading = "Calibration")]
-    method: Method,
+    /// How ranges are chosen: minmax, entropy, mse, percentile, percentile:99.9, or auto: the one whose INT8 graph moves
+    /// the detections on the calibration images least
+    #[arg(long, value_name = "METHOD", default_value = "auto", help_heading = "Calibration")]
+    method: Choice,
     /// A layer that stays in floating point, by the value that it makes; repeatable
     #[arg(long, value_name = "VALUE", help_heading = "Calibration")]
     float: Vec<String>,

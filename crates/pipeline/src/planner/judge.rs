@@ -6,12 +6,13 @@ use deploy::{Candidate, Plan, Precision};
 const WORTH: f64 = 1.05;
 
 /// Whether leaving layers of INT8 in floating point could bring something: it loses too much as a whole, but is faster
-/// than everything that does not.
-pub(super) fn pins_may_pay(tried: &[Candidate], map_budget: f64) -> bool {
+/// than everything that does not, or is wanted anyway.
+pub(super) fn pins_may_pay(tried: &[Candidate], map_budget: f64, wanted: Option<Precision>) -> bool {
     let Some(int8) = tried.iter().find(|candidate| is_whole_int8(candidate)) else { return false };
     let others = tried.iter().filter(|candidate| candidate.loss <= map_budget);
     let fastest = others.map(|candidate| candidate.speed).fold(1.0, f64::max);
-    int8.loss > map_budget && int8.speed >= fastest * WORTH
+    let is_wanted = wanted.map_or(int8.speed >= fastest * WORTH, |wanted| wanted == Precision::Int8);
+    int8.loss > map_budget && is_wanted
 }
 
 /// Marks the front and what is within the budgets, chooses, and says why.
@@ -22,7 +23,7 @@ pub(super) fn judge(plan: &mut Plan) {
         candidate.front = !all.iter().any(|other| dominates(other, candidate));
         candidate.within = candidate.loss <= plan.map_budget && candidate.latency_ms <= latency;
     }
-    plan.chosen = choose(&plan.candidates).map(|candidate| candidate.name.clone());
+    plan.chosen = choose(&plan.candidates, plan.wanted).map(|candidate| candidate.name.clone());
     plan.conclusions = conclusions(plan);
 }
 
@@ -32,8 +33,14 @@ fn dominates(other: &Candidate, candidate: &Candidate) -> bool {
 }
 
 /// Of those within the budgets that are as fast as the fastest one, the most accurate; the plainer one when they are equal.
-fn choose(candidates: &[Candidate]) -> Option<&Candidate> {
+///
+/// Of a wanted precision: the one that is most of that precision.
+fn choose(candidates: &[Candidate], wanted: Option<Precision>) -> Option<&Candidate> {
     let within = || candidates.iter().filter(|candidate| candidate.within);
+    if let Some(wanted) = wanted {
+        let of_it = within().filter(|candidate| candidate.precision == wanted);
+        return of_it.min_by_key(|candidate| candidate.pinned.len());
+    }
     let fastest = within().map(|candidate| candidate.speed).fold(0.0, f64::max);
     let as_fast = within().filter(|candidate| candidate.speed * WORTH >= fastest);
     // A gain of mAP by a rounding is chance.
@@ -59,14 +66,16 @@ fn choice(plan: &Plan) -> String {
                 fastest.name, fastest.latency_ms
             )
         });
-        return format!("Nothing is within the budgets{most}{fastest}.");
+        let wanted = plan.wanted.map_or(String::new(), |wanted| format!(" of {wanted}"));
+        return format!("Nothing{wanted} is within the budgets{most}{fastest}.");
     };
-    if chosen.precision == Precision::Fp32 {
+    if chosen.precision == Precision::Fp32 && plan.wanted.is_none() {
         return format!("fp32 stays: on {} nothing that is accurate enough is faster.", plan.backend);
     }
     format!(
-        "{} is chosen: {:.2} times as fast as fp32 on {}, {} mAP lost where {} may be.",
+        "{} is chosen{}: {:.2} times as fast as fp32 on {}, {} mAP lost where {} may be.",
         chosen.name,
+        plan.wanted.map_or(String::new(), |wanted| format!(", as {wanted} is wanted")),
         chosen.speed,
         plan.backend,
         lost(chosen),
@@ -93,8 +102,8 @@ fn int8(plan: &Plan) -> Option<String> {
     }
     let pinned = plan.candidates.iter().filter(|c| c.precision == Precision::Int8 && !c.pinned.is_empty());
     let best = pinned.min_by(|a, b| a.loss.total_cmp(&b.loss));
-    if is_chosen {
-        return Some(format!("INT8 as a whole would lose {} mAP.", lost(whole)));
+    if is_chosen || plan.wanted.is_some() {
+        return (!whole.within).then(|| format!("INT8 as a whole would lose {} mAP.", lost(whole)));
     }
     if whole.speed < WORTH {
         return Some(format!(
@@ -166,6 +175,7 @@ mod tests {
             device: "cpu".into(),
             map_budget: 0.005,
             latency_budget_ms: latency,
+            wanted: None,
             annotations: "instances.json".into(),
             images: 100,
             candidates: candidates.iter().map(of).collect(),
@@ -223,6 +233,25 @@ mod tests {
     }
 
     #[test]
+    fn a_wanted_precision_is_chosen_whatever_its_speed() {
+        let candidates = [
+            FP32,
+            ("int8", Precision::Int8, 0.02, 0.7),
+            ("int8 + 1 layer float", Precision::Int8, 0.004, 0.7),
+        ];
+        let mut plan = judged(&candidates, None);
+        assert_eq!(plan.chosen.as_deref(), Some("fp32"));
+        plan.wanted = Some(Precision::Int8);
+        judge(&mut plan);
+        assert_eq!(plan.chosen.as_deref(), Some("int8 + 1 layer float"));
+        assert!(plan.conclusions[0].contains("is chosen, as int8 is wanted"), "{:?}", plan.conclusions);
+        plan.map_budget = 0.001;
+        judge(&mut plan);
+        assert_eq!(plan.chosen, None);
+        assert!(plan.conclusions[0].starts_with("Nothing of int8"), "{:?}", plan.conclusions);
+    }
+
+    #[test]
     fn dominated_candidates_are_not_on_the_front() {
         let plan = judged(
             &[FP32, ("fp16", Precision::Fp16, 0.001, 0.7), ("int8", Precision::Int8, 0.004, 2.0)],
@@ -251,9 +280,12 @@ mod tests {
         let int8 = candidate("int8", Precision::Int8, 0.02, 2.0);
         let fp32 = candidate("fp32", Precision::Fp32, 0.0, 1.0);
         let fp16 = candidate("fp16", Precision::Fp16, 0.0, 2.1);
-        assert!(pins_may_pay(&[fp32.clone(), int8.clone()], 0.005));
-        assert!(!pins_may_pay(&[fp32.clone(), int8.clone()], 0.03), "it is within the budget");
-        assert!(!pins_may_pay(&[fp32.clone(), fp16, int8], 0.005), "fp16 is as fast");
-        assert!(!pins_may_pay(&[fp32, candidate("int8", Precision::Int8, 0.02, 0.9)], 0.005), "it is slow");
+        assert!(pins_may_pay(&[fp32.clone(), int8.clone()], 0.005, None));
+        assert!(!pins_may_pay(&[fp32.clone(), int8.clone()], 0.03, None), "it is within the budget");
+        assert!(!pins_may_pay(&[fp32.clone(), fp16.clone(), int8.clone()], 0.005, None), "fp16 is as fast");
+        let slow = candidate("int8", Precision::Int8, 0.02, 0.9);
+        assert!(!pins_may_pay(&[fp32.clone(), slow.clone()], 0.005, None), "it is slow");
+        assert!(pins_may_pay(&[fp32.clone(), slow.clone()], 0.005, Some(Precision::Int8)), "it is wanted");
+        assert!(!pins_may_pay(&[fp32, slow], 0.005, Some(Precision::Fp16)), "fp16 is wanted");
     }
 }

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{HALF, RANGES, ROUND, Search};
-use crate::quantize::{Calibrated, calibration_image, scales_of_all, with_scales};
+use crate::quantize::{AllScales, Calibrated, calibration_image, scales_of_all, with_scales};
 use crate::steps::optimize::{Halving, halve};
 use crate::steps::quantize::Quantization;
 use crate::store::Blob;
-use crate::{Digest, Error, Quantizing};
+use crate::{Digest, Error, Quantizing, TriedMethod};
 
 /// Ranges for `float16` are taken from this many images: only the largest magnitudes matter.
 const WATCHED_FOR_HALF: usize = 16;
@@ -41,8 +41,13 @@ pub(crate) enum Made {
 /// The scales of all values, and the layers that can be rounded with them.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Ranges {
+    /// TensorRT's calibration cache: every value's own.
     pub(super) cache: Blob,
+    /// The same with one scale for values that share one.
+    pub(super) shared: Blob,
     pub(super) layers: Vec<String>,
+    method: String,
+    tried: Vec<TriedMethod>,
 }
 
 impl Search<'_, '_> {
@@ -66,9 +71,10 @@ impl Search<'_, '_> {
         let key = json!({
             "model": self.source, "detector": self.subject.detector, "images": images, "backend": self.backend,
         });
-        let half =
-            self.run.step(HALF, &key, |context| halve(self.subject, &images, self.with.backend, context))?;
         let name = if watched { "fp16 with islands" } else { "fp16" };
+        let half = self.run.step_for(name, HALF, false, &key, |context| {
+            halve(self.subject, &images, self.with.backend, context)
+        })?;
         let full: Vec<String> = half.about.halved.full.iter().map(|(value, _)| value.clone()).collect();
         Ok(self.graph(name.into(), &half.model.clone(), Made::Half(half), full))
     }
@@ -83,9 +89,10 @@ impl Search<'_, '_> {
         self.run.step(RANGES, &key, |context| {
             let progress = |done, total| context.progress("images", done, total);
             let work = context.store().work();
-            let (cache, layers) =
+            let AllScales { cache, shared, layers, method, tried } =
                 scales_of_all(subject, with.calibration, &options, with.backend, &work, &progress)?;
-            Ok(Ranges { cache: context.put(cache.to_text().as_bytes())?, layers })
+            let keep = |cache: &CalibrationCache| context.put(cache.to_text().as_bytes());
+            Ok(Ranges { cache: keep(&cache)?, shared: keep(&shared)?, layers, method, tried })
         })
     }
 
@@ -95,32 +102,32 @@ impl Search<'_, '_> {
         let all: BTreeSet<String> = with.options.pinned.iter().chain(pinned).cloned().collect();
         let options = Quantizing { pinned: all, ..with.options.clone() };
         let key = json!({
-            "model": self.source, "detector": subject.detector, "ranges": ranges.cache,
+            "model": self.source, "detector": subject.detector, "ranges": ranges.shared,
             "options": options.key(), "images": with.calibration,
         });
-        let int8 = self.run.step(ROUND, &key, |context| {
-            let Calibrated { model, cache, mut about } =
-                with_scales(subject, &self.cache(ranges)?, &options)?;
-            about.method = options.method.to_string();
-            about.images = with.calibration.images.iter().map(calibration_image).collect();
-            about.cache_use = None;
-            Ok(Quantization {
-                model: context.put_graph(&model)?,
-                cache: context.put(cache.as_bytes())?,
-                opset: model.opset(),
-                about,
-            })
-        })?;
         let name = match pinned.len() {
             0 => "int8".to_owned(),
             1 => "int8 + 1 layer float".to_owned(),
             count => format!("int8 + {count} layers float"),
         };
+        let int8 = self.run.step_for(&name, ROUND, false, &key, |context| {
+            let Calibrated { model, mut about, .. } = with_scales(subject, &self.shared(ranges)?, &options)?;
+            about.method = ranges.method.clone();
+            about.tried = ranges.tried.clone();
+            about.images = with.calibration.images.iter().map(calibration_image).collect();
+            about.cache_use = None;
+            Ok(Quantization {
+                model: context.put_graph(&model)?,
+                cache: ranges.cache.clone(),
+                opset: model.opset(),
+                about,
+            })
+        })?;
         Ok(self.graph(name, &int8.model.clone(), Made::Int8(int8), pinned.to_vec()))
     }
 
-    pub(super) fn cache(&self, ranges: &Ranges) -> Result<CalibrationCache, Error> {
-        let path = self.run.store.path(&ranges.cache);
+    pub(super) fn shared(&self, ranges: &Ranges) -> Result<CalibrationCache, Error> {
+        let path = self.run.store.path(&ranges.shared);
         let text = std::fs::read(&path).map_err(|source| Error::Io { path, source })?;
         Ok(CalibrationCache::read(&text)?)
     }

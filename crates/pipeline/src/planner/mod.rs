@@ -5,7 +5,6 @@
 
 mod judge;
 mod make;
-mod moved;
 mod sensitivity;
 mod timing;
 mod write;
@@ -34,7 +33,7 @@ const ROUND: Step = Step { name: "plan-int8", version: 1 };
 /// Scores a candidate.
 const SCORE: Step = Step { name: "plan-score", version: 1 };
 /// Times a candidate.
-const TIME: Step = Step { name: "plan-time", version: 1 };
+const TIME: Step = Step { name: "plan-time", version: 2 };
 /// Rounds layers one by one.
 const SENSITIVITY: Step = Step { name: "plan-layers", version: 1 };
 
@@ -44,6 +43,8 @@ pub struct Planning<'a> {
     pub map_budget: f64,
     /// The median time of one image that is wanted.
     pub latency_budget: Option<Duration>,
+    /// A precision that is wanted whatever its speed here, for another machine.
+    pub wanted: Option<Precision>,
     /// The backend that scores and times.
     pub backend: &'a str,
     /// What is scored against.
@@ -85,7 +86,7 @@ pub fn plan(subject: &Subject, with: &Planning<'_>, run: &Run<'_>) -> Result<Pla
     if let Some(ranges) = search.or_left_out("int8", Search::ranges)? {
         let whole = search.rounded(&ranges, &[])?;
         search.try_graph(whole)?;
-        if judge::pins_may_pay(&search.tried(), with.map_budget) {
+        if judge::pins_may_pay(&search.tried(), with.map_budget, with.wanted) {
             sensitivity = search.sensitivity(&ranges)?;
             search.pin(&ranges, &sensitivity)?;
         }
@@ -168,7 +169,7 @@ impl<'a, 'r> Search<'a, 'r> {
             "backend": self.backend, "reference": reference.map(|scored| &scored.found),
         });
         let scoring = Scoring { detector, backend: self.with.backend, annotations, images };
-        self.run.step(SCORE, &key, |context| {
+        self.run.step_for(&graph.name, SCORE, false, &key, |context| {
             context.note(&graph.name);
             scoring.score(&graph.onnx, reference.map(|scored| &scored.found), context)
         })
@@ -181,7 +182,7 @@ impl<'a, 'r> Search<'a, 'r> {
             "machine": self.machine,
         });
         let image = self.with.images.first(1);
-        self.run.step_unless(self.with.remeasure, TIME, &key, |_| {
+        self.run.step_for(&graph.name, TIME, self.with.remeasure, &key, |_| {
             let timing = timing::Timing {
                 detector: &self.subject.detector,
                 backend: self.with.backend,
@@ -210,6 +211,8 @@ impl<'a, 'r> Search<'a, 'r> {
     /// What was tried so far, not judged yet.
     fn tried(&self) -> Vec<Candidate> {
         let first = self.scored.first().map_or(0.0, |(_, scored, _)| scored.evaluation.scores.scores.map);
+        // Every pair timed fp32 too: one time for all, whatever else the machine did meanwhile.
+        let base = timing::median(self.scored.iter().map(|(.., timed)| timed.reference_ms)).unwrap_or(0.0);
         let candidate = |(graph, scored, timed): &(Graph, Scored, Timed)| {
             let map = scored.evaluation.scores.scores.map;
             let (low, high) = scored.change.map_or((0.0, 0.0), |change| (change.low, change.high));
@@ -224,7 +227,7 @@ impl<'a, 'r> Search<'a, 'r> {
                 loss: first - map + 0.0,
                 loss_low: 0.0 - high,
                 loss_high: 0.0 - low,
-                latency_ms: timed.latency.p50_ms,
+                latency_ms: base / timed.speed,
                 speed: timed.speed,
                 front: false,
                 within: false,
@@ -241,6 +244,7 @@ impl<'a, 'r> Search<'a, 'r> {
             device: self.probe.device.clone(),
             map_budget: self.with.map_budget,
             latency_budget_ms,
+            wanted: self.with.wanted,
             annotations: self.with.annotations.name.clone(),
             images: self.with.images.images.len() as u64,
             candidates: self.tried(),

@@ -22,10 +22,12 @@ pub(super) struct Timing<'a> {
     pub(super) image: Option<&'a ImageFile>,
 }
 
-/// Time of one image.
+/// Time of one image: pairs of the graph and another one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Timed {
     pub(super) latency: Latency,
+    /// The median time of the other graph in the same minutes, in milliseconds; the own one without another.
+    pub(super) reference_ms: f64,
     /// How many times as fast as the other graph: the median over the pairs.
     pub(super) speed: f64,
 }
@@ -37,7 +39,7 @@ impl Timing<'_> {
         let mut network = self.load(onnx)?;
         let mut other = reference.map(|onnx| self.load(onnx)).transpose()?;
         let inputs = network.inputs(&[image.decode()?])?.inputs;
-        let (mut samples, mut ratios) = (Vec::new(), Vec::new());
+        let (mut samples, mut others) = (Vec::new(), Vec::new());
         let started = Instant::now();
         for round in 0..self.load.warm_up + self.load.count.max(1) {
             let before = other.as_mut().map(|other| timed(other, &inputs)).transpose()?;
@@ -46,25 +48,33 @@ impl Timing<'_> {
                 continue;
             }
             samples.push(own);
-            ratios.extend(before.map(|before| before.as_secs_f64() / own.as_secs_f64().max(1e-9)));
+            others.extend(before);
             if started.elapsed() >= self.load.at_most {
                 break;
             }
         }
-        ratios.sort_by(f64::total_cmp);
-        let speed = if ratios.is_empty() { 1.0 } else { percentile(&ratios, 0.5) };
+        let ratio = |(own, other): (&Duration, &Duration)| other.as_secs_f64() / own.as_secs_f64().max(1e-9);
+        let speed = median(samples.iter().zip(&others).map(ratio)).unwrap_or(1.0);
         let protocol = Protocol {
             warm_up: self.load.warm_up,
             count: samples.len(),
             batch: 1,
             threads: self.load.threads,
         };
-        Ok(Timed { latency: Latency::of(&samples, samples.iter().sum(), protocol)?, speed })
+        let latency = Latency::of(&samples, samples.iter().sum(), protocol)?;
+        let reference = median(others.iter().map(|other| other.as_secs_f64() * 1e3));
+        Ok(Timed { reference_ms: reference.unwrap_or(latency.p50_ms), latency, speed })
     }
 
     fn load(&self, onnx: &Path) -> Result<Network<'_>, Error> {
         Network::load(onnx, self.detector, self.backend, self.load.threads)
     }
+}
+
+pub(super) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    (!sorted.is_empty()).then(|| percentile(&sorted, 0.5))
 }
 
 fn timed(network: &mut Network<'_>, inputs: &Outputs) -> Result<Duration, Error> {

@@ -64,8 +64,9 @@ fn protocol(plan: &Plan) -> String {
     let latency = plan
         .latency_budget_ms
         .map_or_else(String::new, |most| format!(", at most {} an image", milliseconds(most)));
+    let wanted = plan.wanted.map_or_else(String::new, |wanted| format!(", {wanted} wanted"));
     format!(
-        "Budget: mAP {} lost at most{latency}. Scored on {} images of {}; the interval resamples the same images for \
+        "Budget: mAP {} lost at most{latency}{wanted}. Scored on {} images of {}; the interval resamples the same images for \
          both. Times are medians of single images on {} ({}) on {}, each taken in turns with fp32's.",
         plan.map_budget,
         count(plan.images),

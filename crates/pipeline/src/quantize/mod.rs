@@ -1,18 +1,23 @@
 //! INT8 of one model: calibration images through the network, ranges, the graph with its roundings.
 
+mod choice;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use deploy::{Calibration, CalibrationImage};
 use detect::Detector;
-use graph::quantize::{CacheUse, Float, Histogram, Method, Placement, PlacementOptions};
+use graph::quantize::{CacheUse, Float, Histogram, Placement, PlacementOptions};
 use graph::{CalibrationCache, DataType, Facts, Model};
 use serde::{Deserialize, Serialize};
 
 use crate::package::{write_model, write_whole};
 use crate::watch::watch;
 use crate::{Error, Event, ImageFile, ImageSet, Subject, map_file};
+
+use choice::On;
+pub use choice::{Choice, TriedMethod};
 
 /// The name of the step in its events.
 const STEP: &str = "quantize";
@@ -21,7 +26,7 @@ const STEP: &str = "quantize";
 #[derive(Debug, Clone)]
 pub struct Quantizing {
     /// How ranges are chosen.
-    pub method: Method,
+    pub method: Choice,
     /// At most this many images are looked at.
     pub count: usize,
     /// Which of them: another seed chooses others.
@@ -59,6 +64,9 @@ pub struct Quantized {
 pub struct Int8 {
     /// How ranges were chosen.
     pub method: String,
+    /// The methods that were tried to choose it, where none was named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<TriedMethod>,
     /// Which images were chosen.
     pub seed: u64,
     /// Layers that are rounded.
@@ -174,16 +182,33 @@ pub(crate) fn calibrated(
     let mut model = open_graph(subject)?;
     let placement = placement(&model, subject, options)?;
     let seen = ranges(&model, &placement, subject, images, backend, work, progress)?;
-    let scales = graph::quantize::scales(&placement, &seen, options.method)?;
+    let on = On { subject, images, backend, work };
+    let (method, tried) = options.method.method(&model, &placement, &seen, &on)?;
+    let scales = graph::quantize::scales(&placement, &seen, method)?;
     graph::quantize::quantize(&mut model, &placement, &scales)?;
-    let method = options.method.to_string();
     let images = images.images.iter().map(calibration_image).collect();
-    let about = Int8 { images, ..about(&mut model, &placement, subject, &method, options)? };
-    let cache = CalibrationCache::of(options.tensorrt_version, &seen, options.method).to_text();
+    let about =
+        Int8 { images, tried, ..about(&mut model, &placement, subject, &method.to_string(), options)? };
+    let cache = CalibrationCache::of(options.tensorrt_version, &seen, method).to_text();
     Ok(Calibrated { model, cache, about })
 }
 
-/// The ranges of every value, as a calibration cache; all layers of the graph that can be rounded.
+/// The scales of every value of a graph.
+pub(crate) struct AllScales {
+    /// Each value's own.
+    pub(crate) cache: CalibrationCache,
+    /// The same, but one for values that share one when every layer is rounded: looked at together, which keeps more than
+    /// the largest of their own.
+    pub(crate) shared: CalibrationCache,
+    /// The layers that can be rounded, by the value that each makes.
+    pub(crate) layers: Vec<String>,
+    /// How they were chosen.
+    pub(crate) method: String,
+    /// What was tried to choose that.
+    pub(crate) tried: Vec<TriedMethod>,
+}
+
+/// The scales of every value, from images.
 pub(crate) fn scales_of_all(
     subject: &Subject,
     images: &ImageSet,
@@ -191,12 +216,20 @@ pub(crate) fn scales_of_all(
     backend: &str,
     work: &Path,
     progress: &dyn Fn(u64, u64),
-) -> Result<(CalibrationCache, Vec<String>), Error> {
+) -> Result<AllScales, Error> {
     let model = open_graph(subject)?;
     let placement = placement(&model, subject, options)?;
     let seen = ranges(&model, &placement, subject, images, backend, work, progress)?;
     let layers = placement.rounded().map(|layer| layer.output.clone()).collect();
-    Ok((CalibrationCache::of(options.tensorrt_version, &seen, options.method), layers))
+    let on = On { subject, images, backend, work };
+    let (method, tried) = options.method.method(&model, &placement, &seen, &on)?;
+    let cache = CalibrationCache::of(options.tensorrt_version, &seen, method);
+    let mut shared = cache.clone();
+    let together = graph::quantize::scales(&placement, &seen, method)?;
+    for entry in &mut shared.entries {
+        entry.scale = together.get(&entry.name).copied().unwrap_or(entry.scale);
+    }
+    Ok(AllScales { cache, shared, layers, method: method.to_string(), tried })
 }
 
 fn placement(model: &Model, subject: &Subject, options: &Quantizing) -> Result<Placement, Error> {
@@ -241,6 +274,7 @@ fn about(
     let float = placement.layers.iter().filter_map(|layer| Some((layer.output.clone(), layer.float?)));
     Ok(Int8 {
         method: method.to_owned(),
+        tried: Vec::new(),
         seed: options.seed,
         rounded: placement.rounded().count(),
         float: float.collect(),
