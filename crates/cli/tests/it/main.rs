@@ -7,6 +7,7 @@ mod faults;
 mod import;
 mod killed;
 mod optimize;
+mod planner;
 mod program;
 mod quantize;
 mod single;

@@ -57,7 +57,7 @@ fn conclusions(plan: &Plan) -> Vec<String> {
 
 fn choice(plan: &Plan) -> String {
     let Some(chosen) = plan.choice() else {
-        let most = plan.latency_budget_ms.map_or(String::new(), |most| format!(" in {most} ms"));
+        let most = plan.latency_budget_ms.map_or(String::new(), |most| format!(" in {:.3} ms", most));
         let accurate = plan.candidates.iter().filter(|candidate| candidate.loss <= plan.map_budget);
         let fastest = accurate.min_by(|a, b| a.latency_ms.total_cmp(&b.latency_ms));
         let fastest = fastest.map_or(String::new(), |fastest| {
@@ -73,7 +73,7 @@ fn choice(plan: &Plan) -> String {
         return format!("fp32 stays: on {} nothing that is accurate enough is faster.", plan.backend);
     }
     format!(
-        "{} is chosen{}: {:.2} times as fast as fp32 on {}, {} mAP lost where {} may be.",
+        "{} is chosen{}: {:.2} times as fast as fp32 on {}, {} where {} may be.",
         chosen.name,
         plan.wanted.map_or(String::new(), |wanted| format!(", as {wanted} is wanted")),
         chosen.speed,
@@ -103,11 +103,11 @@ fn int8(plan: &Plan) -> Option<String> {
     let pinned = plan.candidates.iter().filter(|c| c.precision == Precision::Int8 && !c.pinned.is_empty());
     let best = pinned.min_by(|a, b| a.loss.total_cmp(&b.loss));
     if is_chosen || plan.wanted.is_some() {
-        return (!whole.within).then(|| format!("INT8 as a whole would lose {} mAP.", lost(whole)));
+        return (!whole.within).then(|| format!("INT8 as a whole: {}.", lost(whole)));
     }
     if whole.speed < WORTH {
         return Some(format!(
-            "INT8 is not worth it on {}: {:.2} times as fast as fp32, {} mAP lost.",
+            "INT8 is not worth it on {}: {:.2} times as fast as fp32, {}.",
             plan.backend,
             whole.speed,
             lost(whole)
@@ -119,7 +119,7 @@ fn int8(plan: &Plan) -> Option<String> {
         None => ", and no layer was left out because something else is as fast".to_owned(),
     };
     Some(format!(
-        "INT8 is not worth it on {}: {:.2} times as fast as fp32, but {} mAP lost as a whole{pins}.",
+        "INT8 is not worth it on {}: {:.2} times as fast as fp32, but {} as a whole{pins}.",
         plan.backend,
         whole.speed,
         lost(whole)
@@ -136,7 +136,7 @@ fn fp16(plan: &Plan) -> Option<String> {
 }
 
 fn lost(candidate: &Candidate) -> String {
-    format!("{:.4}", candidate.loss)
+    if candidate.loss >= 5e-5 { format!("{:.4} mAP lost", candidate.loss) } else { "no mAP lost".into() }
 }
 
 fn is_whole_int8(candidate: &Candidate) -> bool {
@@ -226,10 +226,13 @@ mod tests {
         let wrong = judged(&[FP32, whole, ("int8 + 1 layer float", Precision::Int8, 0.01, 1.9)], None);
         assert_eq!(wrong.chosen.as_deref(), Some("fp32"));
         let said = wrong.conclusions.join(" ");
-        assert!(said.contains("0.0200 mAP lost as a whole, and int8 + 1 layer float still 0.0100"), "{said}");
+        assert!(
+            said.contains("0.0200 mAP lost as a whole, and int8 + 1 layer float still 0.0100 mAP lost"),
+            "{said}"
+        );
         let kept = judged(&[FP32, whole, ("int8 + 2 layers float", Precision::Int8, 0.004, 1.8)], None);
         assert_eq!(kept.chosen.as_deref(), Some("int8 + 2 layers float"));
-        assert!(kept.conclusions.join(" ").contains("INT8 as a whole would lose 0.0200 mAP."));
+        assert!(kept.conclusions.join(" ").contains("INT8 as a whole: 0.0200 mAP lost."));
     }
 
     #[test]
