@@ -49,7 +49,7 @@ pub use detecting::{Found, FoundImage, Looking, detect};
 pub use digest::Digest;
 pub use error::{Error, chain};
 pub use export_job::{ExportedFile, export};
-pub use half::Half;
+pub use half::{Half, HalfFile, Halving, convert_half};
 pub use images::{Annotations, ImageFile, ImageSet, image_files};
 pub use inspect::{Inspection, inspect};
 pub use mapped::map_file;

@@ -14,7 +14,6 @@ const LEAST_SCORE: f32 = 0.05;
 
 /// What a graph finds on a few images, to compare changed graphs with.
 pub(crate) struct Probe<'a> {
-    detector: &'a Detector,
     backend: &'a str,
     /// Where changed graphs lie while they run.
     work: PathBuf,
@@ -32,23 +31,23 @@ impl<'a> Probe<'a> {
     ) -> Result<Self, Error> {
         let images = images.iter().map(ImageFile::decode).collect::<Result<_, _>>()?;
         let (detector, work) = (&subject.detector, work.to_owned());
-        let mut probe = Self { detector, backend, work, images, exact: Vec::new() };
-        probe.exact = probe.found(&subject.onnx)?;
+        let mut probe = Self { backend, work, images, exact: Vec::new() };
+        probe.exact = probe.found(&subject.onnx, detector)?;
         Ok(probe)
     }
 
-    /// How far a changed graph moves what was found: see [`moved`].
-    pub(crate) fn moved(&self, model: &Model) -> Result<f64, Error> {
+    /// How far a changed graph, with its description, moves what was found: see [`moved`].
+    pub(crate) fn moved(&self, model: &Model, detector: &Detector) -> Result<f64, Error> {
         let made = tempfile::Builder::new().prefix(".partial-").suffix(".onnx").tempfile_in(&self.work);
         let mut file = made.map_err(|source| Error::Io { path: self.work.clone(), source })?;
         let path = file.path().to_owned();
         write_model(model, file.as_file_mut(), &path)?;
-        Ok(moved(&self.exact, &self.found(&path)?))
+        Ok(moved(&self.exact, &self.found(&path, detector)?))
     }
 
-    fn found(&self, onnx: &Path) -> Result<Vec<Detections>, Error> {
-        let mut network = Network::load(onnx, self.detector, self.backend, None)?;
-        let usual = Thresholds::for_evaluation(&self.detector.head);
+    fn found(&self, onnx: &Path, detector: &Detector) -> Result<Vec<Detections>, Error> {
+        let mut network = Network::load(onnx, detector, self.backend, None)?;
+        let usual = Thresholds::for_evaluation(&detector.head);
         let thresholds = Thresholds { confidence: LEAST_SCORE, ..usual };
         let each = self.images.iter().map(|image| {
             Ok(network.detect(std::slice::from_ref(image), &thresholds)?.pop().unwrap_or_default())

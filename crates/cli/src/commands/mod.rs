@@ -7,6 +7,7 @@ pub(crate) mod deploy;
 pub(crate) mod detect;
 pub(crate) mod eval;
 pub(crate) mod export;
+mod half;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod list;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use pipeline::graph::passes::Batch;
-use pipeline::{ExternalData, Frozen, Optimized, Optimizing, Verdict};
+use pipeline::{ExternalData, Frozen, Halving, Optimized, Optimizing, Verdict};
 use serde::Serialize;
 
 use super::planner::{self, PlanArgs};
@@ -42,6 +42,12 @@ pub(crate) struct Args {
     /// Make an input a constant: one number, or an .npy file; repeatable
     #[arg(long, value_name = "INPUT=VALUE", help_heading = "Passes", value_parser = pair)]
     freeze: Vec<(String, String)>,
+    /// Compute in float16 where the values on `--calibrate`'s images allow it: a run of its own
+    #[arg(long, help_heading = "Precision", conflicts_with = "budget_map")]
+    fp16: bool,
+    /// With `--fp16`: what goes in and comes out is in float16 too
+    #[arg(long, help_heading = "Precision", requires = "fp16")]
+    half_io: bool,
     /// Weights into the ONNX file, or beside it
     #[arg(long, value_name = "HOW", help_heading = "Passes")]
     external_data: Option<Place>,
@@ -134,15 +140,16 @@ fn beside(model: &Path) -> PathBuf {
 }
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
-    if let Some(budget) = args.plan.budget_map {
+    if args.fp16 || args.plan.budget_map.is_some() {
         if args.changes_the_graph() {
             return Err(pipeline::Error::Options(
-                "`--budget-map` searches for a precision: run the passes before, in a command of their own"
+                "`--fp16` and `--budget-map` are runs of their own: run the passes before, in another command"
                     .into(),
             )
             .into());
         }
-        return planner::run(args.plan, &args.model, args.out, budget, output);
+        let half = Halving { half_io: args.half_io, ..Halving::default() };
+        return planner::run(args.plan, &args.model, args.out, args.fp16.then_some(half), output);
     }
     let to = args.out.clone().unwrap_or_else(|| beside(&args.model));
     let made = pipeline::optimize(&args.model, &args.options(), &to)?;

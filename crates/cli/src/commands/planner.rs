@@ -1,4 +1,4 @@
-//! The search for a precision: `sightline optimize MODEL --budget-map …`.
+//! Precision of a model: `sightline optimize MODEL --fp16`, and the search of `--budget-map …`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pipeline::deploy::{Plan, Precision};
-use pipeline::{Annotations, Event, ImageSet, Load, Mode, PlanFiles, Planning, Run, Store, Subject};
+use pipeline::{Annotations, Event, Halving, ImageSet, Load, Mode, PlanFiles, Planning, Run, Store, Subject};
 use serde::Serialize;
 
+use super::half;
 use super::shared::{CalibrationArgs, DescribeArgs};
 use crate::output::Output;
 use crate::progress::Progress;
@@ -34,7 +35,7 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "FILE", help_heading = "Precision", requires = "budget_map")]
     annotations: Option<PathBuf>,
     /// Folder of images, or a COCO file that names some, that ranges are taken from
-    #[arg(long, value_name = "PATH", help_heading = "Precision", requires = "budget_map")]
+    #[arg(long, value_name = "PATH", help_heading = "Precision")]
     calibrate: Option<PathBuf>,
     /// Backend that scores and times (`sightline list backends`)
     #[arg(long, value_name = "NAME", help_heading = "Precision", default_value = "embedded")]
@@ -79,15 +80,23 @@ struct Summary {
     result: Plan,
 }
 
-/// Searches, when a budget was given.
+/// Converts, or searches when a budget was given.
 pub(crate) fn run(
     args: PlanArgs,
     model: &Path,
     out: Option<PathBuf>,
-    map_budget: f64,
+    fp16: Option<Halving>,
     output: &Output,
 ) -> Result<ExitCode, Failure> {
     let subject = Subject::open(model, &args.describe.options()?)?;
+    let Some(map_budget) = args.budget_map else {
+        let options = args.calibration.options();
+        let sample = |path: &PathBuf| ImageSet::sample(path, options.count, options.seed);
+        let images = args.calibrate.as_ref().map(sample).transpose()?;
+        let half = Halving { pinned: options.pinned, ..fp16.unwrap_or_default() };
+        let to = out.unwrap_or_else(|| half::beside(model, &subject.name));
+        return half::run(&subject, images, &half, &args.backend, &to, output);
+    };
     let missing = |what| move || pipeline::Error::Options(format!("a search needs {what}"));
     let (folder, file) = (args.images.ok_or_else(missing("`--images`"))?, args.annotations);
     let annotations = Annotations::open(&file.ok_or_else(missing("`--annotations`"))?)?;

@@ -4,115 +4,7 @@ use std::collections::HashMap;
 
 use rten_shape_inference::{SymExpr, SymTensor};
 
-use crate::{Attribute, DataType, Graph, Model, Node, Tensor};
-
-/// Operators whose outputs all have the type of their first input.
-const SAME_TYPE: &[&str] = &[
-    "Abs",
-    "Acos",
-    "Add",
-    "Asin",
-    "Atan",
-    "AveragePool",
-    "BatchNormalization",
-    "Ceil",
-    "Celu",
-    "Clip",
-    "Concat",
-    "Conv",
-    "ConvTranspose",
-    "Cos",
-    "CumSum",
-    "DepthToSpace",
-    "Div",
-    "Einsum",
-    "Elu",
-    "Erf",
-    "Exp",
-    "Expand",
-    "Flatten",
-    "Floor",
-    "Gather",
-    "GatherElements",
-    "GatherND",
-    "Gelu",
-    "Gemm",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "GridSample",
-    "GroupNormalization",
-    "HardSigmoid",
-    "HardSwish",
-    "Identity",
-    "InstanceNormalization",
-    "LayerNormalization",
-    "LeakyRelu",
-    "Log",
-    "LogSoftmax",
-    "MatMul",
-    "Max",
-    "Mean",
-    "Min",
-    "Mish",
-    "Mod",
-    "Mul",
-    "Neg",
-    "PRelu",
-    "Pad",
-    "Pow",
-    "Range",
-    "Reciprocal",
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "Relu",
-    "Reshape",
-    "Resize",
-    "RoiAlign",
-    "Round",
-    "ScatterElements",
-    "ScatterND",
-    "Selu",
-    "Sigmoid",
-    "Sign",
-    "Sin",
-    "Slice",
-    "Softmax",
-    "Softplus",
-    "Softsign",
-    "SpaceToDepth",
-    "Split",
-    "Sqrt",
-    "Squeeze",
-    "Sub",
-    "Sum",
-    "Tan",
-    "Tanh",
-    "ThresholdedRelu",
-    "Tile",
-    "Transpose",
-    "Trilu",
-    "Unsqueeze",
-    "Upsample",
-];
-const INDICES: &[&str] = &["Shape", "Size", "NonZero", "ArgMax", "ArgMin", "NonMaxSuppression"];
-const COMPARISONS: &[&str] = &[
-    "Equal",
-    "Greater",
-    "Less",
-    "GreaterOrEqual",
-    "LessOrEqual",
-    "And",
-    "Or",
-    "Xor",
-    "Not",
-    "IsNaN",
-    "IsInf",
-];
+use crate::{DataType, Model, Tensor};
 
 /// The facts on the values of a model's main graph.
 pub(super) struct Known {
@@ -122,7 +14,7 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn of(model: &Model) -> Self {
-        Self { values: crate::shapes::symbolic(model), dtypes: dtypes(&model.graph) }
+        Self { values: crate::shapes::symbolic(model), dtypes: super::element_types::of(&model.graph) }
     }
 
     pub(super) fn dtype(&self, name: &str) -> Option<DataType> {
@@ -177,59 +69,6 @@ impl Known {
 pub(super) fn number(expression: &SymExpr) -> Option<i64> {
     match expression {
         SymExpr::Value(value) if value.unsigned_abs() < i32::MAX.unsigned_abs() => Some(i64::from(*value)),
-        _ => None,
-    }
-}
-
-fn dtypes(graph: &Graph) -> HashMap<String, DataType> {
-    let stated = graph.inputs.iter().chain(&graph.outputs).chain(graph.values.values());
-    let mut known: HashMap<String, DataType> =
-        stated.filter_map(|info| Some((info.name.clone(), info.dtype?))).collect();
-    known.extend(graph.initializers.iter().map(|(name, tensor)| (name.clone(), tensor.dtype())));
-    for node in &graph.nodes {
-        for (at, output) in node.outputs.iter().enumerate() {
-            if !known.contains_key(output)
-                && let Some(dtype) = output_type(node, at, &known)
-            {
-                known.insert(output.clone(), dtype);
-            }
-        }
-    }
-    known
-}
-
-fn output_type(node: &Node, at: usize, known: &HashMap<String, DataType>) -> Option<DataType> {
-    if !super::edit::is_standard(node) {
-        return None;
-    }
-    let input = |at: usize| known.get(node.inputs.get(at)?).copied();
-    let op = node.op_type.as_str();
-    match (op, at) {
-        ("Cast", _) => DataType::from_onnx(i32::try_from(node.int("to")?).ok()?),
-        ("CastLike" | "Where", _) => input(1),
-        ("OneHot", _) => input(2),
-        ("TopK" | "MaxPool", 1) => Some(DataType::I64),
-        ("TopK" | "MaxPool" | "Dropout", 0) => input(0),
-        ("Dropout", 1) => Some(DataType::Bool),
-        ("LayerNormalization" | "BatchNormalization", 1..) => None,
-        ("ConstantOfShape", _) => Some(node.tensor("value").map_or(DataType::F32, Tensor::dtype)),
-        ("Constant", _) => constant(node).map(|tensor| tensor.dtype()),
-        _ if INDICES.contains(&op) => Some(DataType::I64),
-        _ if COMPARISONS.contains(&op) => Some(DataType::Bool),
-        _ if SAME_TYPE.contains(&op) => input(0),
-        _ => None,
-    }
-}
-
-/// What a `Constant` node holds.
-pub(super) fn constant(node: &Node) -> Option<Tensor> {
-    let (name, value) = node.attributes.iter().find(|(name, _)| name.starts_with("value"))?;
-    match (name.as_str(), value) {
-        ("value", Attribute::Tensor(tensor)) => Some(tensor.clone()),
-        ("value_int", Attribute::Int(value)) => Tensor::from_i64([], vec![*value]).ok(),
-        ("value_ints", Attribute::Ints(values)) => Tensor::from_i64([values.len()], values.clone()).ok(),
-        ("value_float", Attribute::Float(value)) => Tensor::from_f32([], vec![*value]).ok(),
-        ("value_floats", Attribute::Floats(values)) => Tensor::from_f32([values.len()], values.clone()).ok(),
         _ => None,
     }
 }

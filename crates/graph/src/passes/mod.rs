@@ -5,6 +5,7 @@
 
 mod convert_fp16;
 mod edit;
+mod element_types;
 #[cfg(test)]
 mod example;
 mod fold_constants;
@@ -24,7 +25,8 @@ mod simplify;
 use crate::Model;
 use known::Known;
 
-pub use convert_fp16::{Full, HalfOptions, Halved, convert_fp16, float_values};
+pub use convert_fp16::{Full, HalfOptions, Halved, convert_fp16};
+pub use element_types::float_values;
 pub use fold_constants::{Evaluate, fold_constants};
 pub use interface::{extract, freeze_input, rename};
 pub use set_batch::{Batch, set_batch};

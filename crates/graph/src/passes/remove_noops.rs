@@ -100,7 +100,7 @@ pub(super) fn lift_constants(model: &mut Model, _: &Known) -> usize {
     for node in std::mem::take(&mut graph.nodes) {
         let lifted = match node.outputs.first() {
             Some(output) if is(&node, "Constant") && !outputs.contains(output) => {
-                super::known::constant(&node)
+                super::element_types::constant(&node)
             }
             _ => None,
         };

@@ -2,10 +2,14 @@
 
 /// Bins of a histogram.
 pub(super) const BINS: usize = 2048;
+/// The last bin as a number to compare with.
+const LAST_BIN: f32 = (BINS - 1) as f32;
 /// Counters beside each other, so that equal neighbours do not wait for each other's addition.
 const LANES: usize = 4;
+/// Values that are looked at twice, for the largest and for the bins, before the next ones are: they stay in the cache.
+const BLOCK: usize = 1 << 15;
 /// Values that are counted before the narrow counters are added up: none of them can overflow.
-const BLOCK: usize = 1 << 24;
+const COUNTED: usize = 1 << 31;
 
 /// How often each magnitude occurs. The bins' width is a power of two and doubles when a larger value comes, so the
 /// result is the same whatever the order of the images, and at least half of the bins are in use.
@@ -28,16 +32,22 @@ impl Default for Histogram {
 impl Histogram {
     /// Counts values; infinities and NaN are counted apart.
     pub fn observe(&mut self, values: &[f32]) {
+        let mut lanes = Lanes::new();
         for block in values.chunks(BLOCK) {
             let (largest, finite) = largest(block);
-            self.grow_to(largest);
+            if self.grows_for(largest) || lanes.counted > COUNTED {
+                lanes.add_to(&mut self.bins);
+                self.grow_to(largest);
+            }
             self.not_finite += (block.len() - finite) as u64;
             self.count += finite as u64;
             match self.exponent {
                 None => self.bins[0] += finite as u64,
-                Some(exponent) => self.count_into(block, exponent),
+                Some(exponent) if finite == block.len() => lanes.count(block, exp2(-exponent)),
+                Some(exponent) => lanes.count_finite(block, exp2(-exponent)),
             }
         }
+        lanes.add_to(&mut self.bins);
     }
 
     /// Adds what another histogram counted.
@@ -78,6 +88,11 @@ impl Histogram {
         &self.bins[..used]
     }
 
+    /// Whether this magnitude changes more than the bins.
+    fn grows_for(&self, magnitude: f32) -> bool {
+        magnitude > self.max_abs
+    }
+
     /// Makes the bins wide enough for this magnitude.
     fn grow_to(&mut self, magnitude: f32) {
         if magnitude <= 0.0 {
@@ -97,28 +112,58 @@ impl Histogram {
         }
         self.exponent = Some(exponent.max(wanted));
     }
+}
 
-    fn count_into(&mut self, values: &[f32], exponent: i32) {
-        let per_width = exp2(-exponent);
-        let mut lanes = vec![[0_u32; BINS]; LANES];
-        let mut chunks = values.chunks_exact(LANES);
-        for chunk in &mut chunks {
-            for (lane, value) in lanes.iter_mut().zip(chunk) {
-                lane[bin(*value, per_width)] += u32::from(value.is_finite());
+/// Narrow counters that are added up now and then.
+struct Lanes {
+    counts: Vec<[u32; BINS]>,
+    counted: usize,
+}
+
+impl Lanes {
+    fn new() -> Self {
+        Self { counts: vec![[0; BINS]; LANES], counted: 0 }
+    }
+
+    /// Counts values that are all finite, eight at a time: the bins by vector instructions, then the counters.
+    fn count(&mut self, values: &[f32], per_width: f32) {
+        let Some((lanes, _)) = self.counts.split_first_chunk_mut::<LANES>() else { return };
+        let (chunks, rest) = values.as_chunks::<{ 2 * LANES }>();
+        for chunk in chunks {
+            let bins = chunk.map(|value| bin(value, per_width));
+            for (at, bin) in bins.into_iter().enumerate() {
+                // The mask changes nothing; it spares the check of the bounds.
+                lanes[at % LANES][bin as usize % BINS] += 1;
             }
         }
-        for value in chunks.remainder() {
-            lanes[0][bin(*value, per_width)] += u32::from(value.is_finite());
+        for value in rest {
+            lanes[0][bin(*value, per_width) as usize % BINS] += 1;
         }
-        for (at, total) in self.bins.iter_mut().enumerate() {
-            *total += lanes.iter().map(|lane| u64::from(lane[at])).sum::<u64>();
+        self.counted += values.len();
+    }
+
+    /// Counts the finite ones of some values.
+    fn count_finite(&mut self, values: &[f32], per_width: f32) {
+        let finite: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
+        self.count(&finite, per_width);
+    }
+
+    fn add_to(&mut self, bins: &mut [u64]) {
+        if self.counted == 0 {
+            return;
         }
+        for (at, total) in bins.iter_mut().enumerate() {
+            *total += self.counts.iter().map(|lane| u64::from(lane[at])).sum::<u64>();
+        }
+        self.counts.iter_mut().for_each(|lane| lane.fill(0));
+        self.counted = 0;
     }
 }
 
-/// The bin of a value. The conversion saturates, and NaN becomes 0: it is not counted there.
-fn bin(value: f32, per_width: f32) -> usize {
-    ((value.abs() * per_width) as usize).min(BINS - 1)
+/// The bin of a finite value.
+fn bin(value: f32, per_width: f32) -> i32 {
+    let place = value.abs() * per_width;
+    (if place < LAST_BIN { place } else { LAST_BIN }) as i32
 }
 
 fn exp2(exponent: i32) -> f32 {

@@ -97,7 +97,6 @@ const BROADCAST: &[&str] = &[
     "GreaterOrEqual",
     "Less",
     "LessOrEqual",
-    "Mod",
     "Or",
     "Pow",
     "Xor",
@@ -139,6 +138,7 @@ fn dispatch(
         "Sub" => run(&ops::Sub, inputs, symbols),
         "Mul" => run(&ops::Mul, inputs, symbols),
         "Div" => run(&ops::Div, inputs, symbols),
+        "Mod" => modulo(node, inputs, symbols),
         "Equal" => run(&ops::Equal, inputs, symbols),
         "Neg" => run(&ops::Neg, inputs, symbols),
         "Where" => run(&ops::Where, inputs, symbols),
@@ -281,6 +281,20 @@ fn bounded_shape(inputs: Inputs) -> Option<Inputs> {
         _ => 0,
     };
     (rank <= LARGEST_RANK).then_some(inputs)
+}
+
+/// The remainder of two known integers is known: exporters wrap a negative axis with it.
+fn modulo(node: &Node, inputs: Inputs, symbols: &mut SymbolGen) -> Option<Vec<SymTensor>> {
+    let number = |at: usize| match inputs.get(at)?.as_ref()?.values()? {
+        [SymExpr::Value(value)] => Some(*value),
+        _ => None,
+    };
+    let known = number(0).zip(number(1)).filter(|(_, by)| *by > 0);
+    let Some((value, by)) = known else { return run(&BinaryOp, inputs, symbols) };
+    let rest = if node.int("fmod") == Some(1) { value % by } else { value.rem_euclid(by) };
+    let is_scalar = inputs.iter().flatten().all(|input| input.ndim() == Some(0));
+    let rest = SymExpr::Value(rest);
+    Some(vec![if is_scalar { SymTensor::from_scalar(rest) } else { SymTensor::from_vec(vec![rest]) }])
 }
 
 /// Integers survive a cast among integers; a cast to floats keeps the shape only.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{HALF, RANGES, ROUND, Search};
 use crate::quantize::{AllScales, Calibrated, calibration_image, scales_of_all, with_scales};
-use crate::steps::optimize::{Halving, halve};
+use crate::steps::optimize::{HalfGraph, halve};
 use crate::steps::quantize::Quantization;
 use crate::store::Blob;
 use crate::{Digest, Error, Quantizing, TriedMethod};
@@ -33,7 +33,7 @@ pub(crate) enum Made {
     /// It is the source.
     AsItIs,
     /// In `float16`.
-    Half(Halving),
+    Half(HalfGraph),
     /// In eight bits.
     Int8(Quantization),
 }

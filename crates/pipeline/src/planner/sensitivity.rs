@@ -35,7 +35,10 @@ impl Search<'_, '_> {
                     ranges.layers.iter().filter(|other| other != layer).cloned().collect();
                 let options = Quantizing { pinned, ..with.options.clone() };
                 let rounded = with_scales(subject, &shared, &options)?.model;
-                layers.push(Sensitivity { layer: (*layer).clone(), moved: probe.moved(&rounded)? });
+                layers.push(Sensitivity {
+                    layer: (*layer).clone(),
+                    moved: probe.moved(&rounded, &subject.detector)?,
+                });
             }
             context.progress("layers", free.len() as u64, free.len() as u64);
             layers.sort_by(|a, b| b.moved.total_cmp(&a.moved));

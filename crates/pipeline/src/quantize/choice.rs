@@ -71,7 +71,7 @@ impl Choice {
             let scales = graph::quantize::scales(placement, seen, method)?;
             let mut rounded = model.clone();
             graph::quantize::quantize(&mut rounded, placement, &scales)?;
-            tried.push((method, probe.moved(&rounded)?));
+            tried.push((method, probe.moved(&rounded, &on.subject.detector)?));
         }
         let best = tried.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(TRIED[0], |best| best.0);
         let tried =

@@ -1,7 +1,6 @@
 //! Converts the exported graph to `float16` where its values allow it.
 
-use std::collections::BTreeSet;
-
+use graph::passes::HalfOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::half::{Half, halved};
@@ -12,7 +11,7 @@ use crate::{Error, Subject};
 
 /// A `float16` graph and how it came about.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Halving {
+pub(crate) struct HalfGraph {
     pub(crate) model: Blob,
     pub(crate) opset: i64,
     pub(crate) about: Half,
@@ -24,14 +23,14 @@ pub(crate) fn halve(
     images: &ImageSet,
     backend: &str,
     context: &StepContext<'_, '_>,
-) -> Result<Halving, Error> {
+) -> Result<HalfGraph, Error> {
     let progress = |done, total| context.progress("images", done, total);
     let work = context.store().work();
-    let (model, about) = halved(subject, images, &BTreeSet::new(), backend, &work, &progress)?;
+    let (model, about) = halved(subject, images, &HalfOptions::default(), backend, &work, &progress)?;
     if images.built_in {
         context.warn(
             "no images given: the ranges that decide what stays in float32 come from two built-in scenes",
         );
     }
-    Ok(Halving { model: context.put_graph(&model)?, opset: model.opset(), about })
+    Ok(HalfGraph { model: context.put_graph(&model)?, opset: model.opset(), about })
 }

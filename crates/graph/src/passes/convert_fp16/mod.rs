@@ -11,7 +11,6 @@
 //! seen on real images. Every node's floating-point inputs have one type, as strongly typed TensorRT networks want it, and a
 //! value is cast at most once in each direction.
 
-mod element_types;
 mod islands;
 mod rewrite;
 #[cfg(test)]
@@ -21,10 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::element_types;
 use crate::quantize::Histogram;
 use crate::{Error, Model};
-
-pub use element_types::float_values;
 
 /// What the caller decides.
 #[derive(Debug, Clone)]
