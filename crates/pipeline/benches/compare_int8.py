@@ -11,6 +11,7 @@ Needs numpy, onnx, onnxruntime and pycocotools; rows of ModelOpt also `nvidia-mo
 Runtime: `sightline runtime install onnxruntime`.
 """
 import argparse
+import contextlib
 import logging
 import sys
 import tempfile
@@ -41,13 +42,15 @@ class Reader(quantization.CalibrationDataReader):
         self.at = 0
 
 
-def onnx_runtime(source, out, tensors, method, only, symmetric, preprocess):
+def onnx_runtime(source, out, tensors, method, only, symmetric):
     """`quantize_static`: Q/DQ, one scale a channel of the weights. `symmetric` is what TensorRT takes."""
     name = onnx.load(source).graph.input[0].name
-    prepared = source
-    if preprocess:
-        prepared = out.with_suffix(".prepared.onnx")
+    prepared = out.with_suffix(".prepared.onnx")
+    try:
         quant_pre_process(str(source), str(prepared))
+    except Exception:
+        # Its symbolic shape inference does not get through every exported graph.
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     extra = {"ActivationSymmetric": symmetric, "WeightSymmetric": True}
     if method == "Percentile":
         extra["CalibPercentile"] = 99.999
@@ -87,7 +90,7 @@ def makers(program, source, calibration, tensors, first, backend):
             for symmetric in (True, False):
                 name = (f"ONNX Runtime, {method.lower()}, {'Conv/MatMul/Gemm' if only else 'all operators'}, "
                         f"{'int8' if symmetric else 'uint8'}")
-                yield name, lambda out, a=(method, only, symmetric): onnx_runtime(source, out, tensors, *a, True)
+                yield name, lambda out, a=(method, only, symmetric): onnx_runtime(source, out, tensors, *a)
     for method in ("entropy", "max"):
         yield f"ModelOpt, {method}", lambda out, m=method: model_opt(source, out, tensors, m)
 
@@ -122,7 +125,8 @@ def compare(arguments, work):
             continue
         try:
             started = time.perf_counter()
-            path = make(work / ("".join(c if c.isalnum() else "_" for c in name) + ".onnx"))
+            with contextlib.redirect_stdout(sys.stderr):
+                path = make(work / ("".join(c if c.isalnum() else "_" for c in name) + ".onnx"))
             seconds = time.perf_counter() - started
             described(path, arguments.model)
             share = eight_bit_share(path, tensors)
