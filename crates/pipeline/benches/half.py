@@ -18,6 +18,9 @@ HALF, FLOAT = TensorProto.FLOAT16, TensorProto.FLOAT
 # These only move values: what comes in rounded goes out rounded.
 MOVES = {"Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "MaxPool", "Pad", "Reshape",
          "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where"}
+# What TensorRT and PyTorch compute in one kernel when they follow each other (x · sigmoid(x), GELU …).
+POINTWISE = {"Abs", "Add", "Clip", "Div", "Erf", "Exp", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min", "Mul",
+             "Neg", "Pow", "Reciprocal", "Relu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Tanh"}
 
 
 def types(model):
@@ -48,8 +51,19 @@ def widened(tensor):
     return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(numpy.float32), tensor.name)
 
 
-def rounded(model):
-    """The same graph in float32 with every float16 value rounded to float16."""
+def inside(model):
+    """Values between two pointwise operators that nothing else reads: they never leave a kernel that is fused."""
+    readers, outputs = {}, {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    return {name for node in model.graph.node if node.op_type in POINTWISE for name in node.output
+            if name not in outputs and readers.get(name, {""}) <= POINTWISE}
+
+
+def rounded(model, fused=False):
+    """The same graph in float32 with every float16 value rounded to float16; `fused` leaves out those `inside`."""
+    skipped = inside(model) if fused else set()
     known = types(model)
     if any(value.type.tensor_type.elem_type == HALF for value in model.graph.input):
         raise ValueError("an input is float16")
@@ -73,7 +87,8 @@ def rounded(model):
             if attribute.name == "to" and attribute.i == HALF:
                 attribute.i = FLOAT
         rounds = node.op_type not in MOVES | {"Constant", "ConstantOfShape"}
-        names = [name for name in node.output if rounds and known.get(name) == "tensor(float16)"]
+        names = [name for name in node.output
+                 if rounds and known.get(name) == "tensor(float16)" and name not in skipped]
         for index, name in enumerate(copy.output):
             if name in names:
                 copy.output[index] = f"{name}//exact"
@@ -106,6 +121,11 @@ def rows(described, outputs):
     table = outputs[head["output"]].astype(numpy.float64)
     if head["kind"] == "dense" and head["layout"] == "channels_first":
         table = table.T
+    if head["kind"] == "end_to_end":
+        # A score and the number of its class.
+        scores = numpy.zeros((len(table), len(described["labels"])))
+        scores[numpy.arange(len(table)), numpy.clip(table[:, 5], 0, scores.shape[1] - 1).astype(int)] = table[:, 4]
+        return scores, table[:, :4]
     return table[:, 4:], table[:, :4]
 
 
