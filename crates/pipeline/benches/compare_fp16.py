@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """float16 of a detector by this program and by the Python converters, every value truly rounded.
 
-    compare_fp16.py SIGHTLINE MODEL FIXTURES [--work DIR] [--only TEXT]
+    compare_fp16.py SIGHTLINE MODEL FIXTURES [--work DIR] [--only REGEX]
 
 MODEL is an ONNX file with our description in its metadata (as `sightline export` writes it), FIXTURES a folder with
 `calibration` and `val`, each with `images` and `instances.json`. Converters that look at values see the same 16
@@ -13,6 +13,7 @@ Needs numpy, onnx, onnxruntime, onnxconverter_common, scipy and pycocotools; the
 import argparse
 import contextlib
 import logging
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -99,7 +100,7 @@ def main():
     parser.add_argument("model", type=Path)
     parser.add_argument("fixtures", type=Path)
     parser.add_argument("--work", type=Path, help="folder that the graphs stay in")
-    parser.add_argument("--only", default="", help="only rows whose name has this text, and ours")
+    parser.add_argument("--only", default="", help="only rows in whose name this regular expression is found, and ours")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as temporary:
@@ -118,7 +119,7 @@ def compare(arguments, work):
           "| mAP, rounded | loss (95 %) | ours − it (95 %) | scores | boxes |\n|" + "---|" * 10)
     reference = None
     for name, make in makers(program, arguments.model, arguments.fixtures, watched).items():
-        if arguments.only not in name and name != "ours":
+        if not re.search(arguments.only, name) and name != "ours":
             continue
         try:
             path = work / ("".join(c if c.isalnum() else "_" for c in name) + ".onnx")

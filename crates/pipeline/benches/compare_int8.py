@@ -2,7 +2,7 @@
 """INT8 of a detector by this program, by ONNX Runtime and by ModelOpt, calibrated on the same tensors and scored by the
 same pre- and post-processing.
 
-    compare_int8.py SIGHTLINE MODEL FIXTURES [--work DIR] [--only TEXT] [--method mse] [--backend onnxruntime]
+    compare_int8.py SIGHTLINE MODEL FIXTURES [--work DIR] [--only REGEX] [--method mse] [--backend onnxruntime]
 
 MODEL is an ONNX file with our description in its metadata (as `sightline export` writes it), FIXTURES a folder with
 `calibration` and `val`, each with `images` and `instances.json`. Prints a row a graph: mAP, its loss against float32 and
@@ -13,6 +13,7 @@ Runtime: `sightline runtime install onnxruntime`.
 import argparse
 import contextlib
 import logging
+import re
 import sys
 import tempfile
 import time
@@ -101,7 +102,7 @@ def main():
     parser.add_argument("model", type=Path)
     parser.add_argument("fixtures", type=Path)
     parser.add_argument("--work", type=Path, help="folder that the graphs stay in")
-    parser.add_argument("--only", default="", help="only rows whose name has this text")
+    parser.add_argument("--only", default="", help="only rows in whose name this regular expression is found")
     parser.add_argument("--method", default="mse", help="the one of ours that peers are compared with")
     parser.add_argument("--backend", default="onnxruntime", help="what runs the graphs")
     parser.add_argument("--count", type=int, default=64, help="calibration images")
@@ -121,7 +122,7 @@ def compare(arguments, work):
     print("| graph | INT8 FLOPs | Q + DQ | mAP | loss (95 %) | ours − it (95 %) | s |\n|---|---|---|---|---|---|---|")
     reference = None
     for name, make in makers(program, arguments.model, calibration, tensors, arguments.method, arguments.backend):
-        if arguments.only not in name and name != f"ours, {arguments.method}":
+        if not re.search(arguments.only, name) and name != f"ours, {arguments.method}":
             continue
         try:
             started = time.perf_counter()

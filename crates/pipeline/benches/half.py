@@ -52,13 +52,25 @@ def widened(tensor):
 
 
 def inside(model):
-    """Values between two pointwise operators that nothing else reads: they never leave a kernel that is fused."""
+    """Values that never leave a fused kernel: between two pointwise operators, and the scores of attention, which PyTorch
+    and TensorRT keep in float32 up to the softmax."""
     readers, outputs = {}, {value.name for value in model.graph.output}
     for node in model.graph.node:
         for name in node.input:
-            readers.setdefault(name, set()).add(node.op_type)
-    return {name for node in model.graph.node if node.op_type in POINTWISE for name in node.output
-            if name not in outputs and readers.get(name, {""}) <= POINTWISE}
+            readers.setdefault(name, []).append(node)
+    scores, found = set(), set()
+    for node in reversed(model.graph.node):
+        for name in node.output:
+            after = readers.get(name, [])
+            if name in outputs or not after:
+                continue
+            through = POINTWISE | {"MatMul", "Cast", "Reshape"}
+            if node.op_type in through and all(
+                    reader.op_type == "Softmax" or reader.output[0] in scores for reader in after):
+                scores.add(name)
+            if node.op_type in POINTWISE and all(reader.op_type in POINTWISE for reader in after):
+                found.add(name)
+    return found | scores
 
 
 def rounded(model, fused=False):
@@ -140,5 +152,5 @@ def apart(first, second, ordered, side=1.0, confident=0.3):
         order = linear_sum_assignment(numpy.abs(joined[0][:, None] - joined[1][None]).max(-1))[1]
         others, places = others[order], places[order]
     best = scores.max(-1)
-    counted = best >= min(confident, numpy.quantile(best, 0.9))
+    counted = best >= (confident if best.max() >= confident else numpy.quantile(best, 0.9))
     return numpy.abs(scores - others).max(), (numpy.abs(boxes - places)[counted] / side).max()
