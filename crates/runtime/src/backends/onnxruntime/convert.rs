@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use graph::{DataType, Tensor};
 use half::{bf16, f16};
+use ort::memory::{AllocationDevice, MemoryInfo};
 use ort::session::SessionInputValue;
 use ort::value::{DynTensor, DynTensorValueType, DynValue, TensorElementType, TensorRef};
 
@@ -143,6 +144,11 @@ pub(super) fn output(name: &str, value: DynValue, declared: Option<DataType>) ->
     Ok(Tensor::new(*dtype, shape, bytes)?)
 }
 
+/// Whether the processor reaches this memory. Since 1.23 the library counts page-locked memory to the graphics processor.
+fn is_readable(memory: &MemoryInfo<'_>) -> bool {
+    memory.is_cpu_accessible() || memory.allocation_device() == AllocationDevice::CUDA_PINNED
+}
+
 #[expect(unsafe_code, reason = "the library hands out an address")]
 fn content(tensor: &DynTensor) -> Option<Bytes> {
     let length = tensor.size()?;
@@ -150,7 +156,7 @@ fn content(tensor: &DynTensor) -> Option<Bytes> {
         return Some(Bytes::new());
     }
     let address = tensor.data_ptr().cast::<u8>();
-    if address.is_null() || !tensor.memory_info().is_cpu_accessible() {
+    if address.is_null() || !is_readable(tensor.memory_info()) {
         return None;
     }
     // SAFETY: the tensor is dense, in memory that the processor reaches, and `length` bytes long by its type and shape; all

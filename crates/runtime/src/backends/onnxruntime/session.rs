@@ -179,6 +179,16 @@ pub(super) fn faulty_optimizers(version: &str) -> &'static str {
     }
 }
 
+/// The rewrites that are switched off for a provider, as the library wants them: with semicolons between.
+///
+/// `WeightBiasQuantization` rounds the bias of a convolution between roundings to 32 bits, for the processor's kernels. CUDA has
+/// no `DequantizeLinear` of 32 bits, so that the graph would be left to the processor in part.
+fn unwanted_optimizers(provider: Provider, version: &str) -> String {
+    let of_provider = if provider == Provider::Cpu { "" } else { "WeightBiasQuantization" };
+    let both = [faulty_optimizers(version), of_provider];
+    both.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>().join(";")
+}
+
 fn options(provider: Provider, loaded: &Loaded, threads: usize) -> Result<SessionBuilder, String> {
     let build = || -> Result<SessionBuilder, ort::Error> {
         Ok(Session::builder(&loaded.environment)?
@@ -186,7 +196,7 @@ fn options(provider: Provider, loaded: &Loaded, threads: usize) -> Result<Sessio
             .with_intra_threads(threads)?
             .with_inter_threads(1)?
             .with_log_level(LogLevel::Fatal)?
-            .with_disabled_optimizers(faulty_optimizers(&loaded.version))?)
+            .with_disabled_optimizers(&unwanted_optimizers(provider, &loaded.version))?)
     };
     let builder = build().map_err(|error| error.to_string())?;
     match provider.registration() {
@@ -226,6 +236,9 @@ mod tests {
             [("1.17.3", "Pad_Fusion"), ("1.31.1", "Pad_Fusion"), ("1.32.0", ""), ("2.0.0", ""), ("", "")];
         for (version, expected) in cases {
             assert_eq!(faulty_optimizers(version), expected, "{version}");
+            assert_eq!(unwanted_optimizers(Provider::Cpu, version), expected, "{version}");
         }
+        assert_eq!(unwanted_optimizers(Provider::Cuda, "1.31.1"), "Pad_Fusion;WeightBiasQuantization");
+        assert_eq!(unwanted_optimizers(Provider::Cuda, "1.32.0"), "WeightBiasQuantization");
     }
 }
