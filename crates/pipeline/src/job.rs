@@ -172,8 +172,7 @@ impl<'a> Job<'a> {
     }
 
     pub(crate) fn verified(&self, bounds: &Bounds) -> ImageSet {
-        let count = if bounds.is_exact() { Request::VERIFIED_IMAGES } else { Request::VERIFIED_ROUNDED };
-        self.data.images.first(count)
+        self.data.images.first(Request::verified(bounds))
     }
 
     pub(crate) fn sampled(&self) -> ImageSet {

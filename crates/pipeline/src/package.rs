@@ -20,7 +20,7 @@ use crate::steps::evaluate::{change, evaluate};
 use crate::steps::export::{Exported, Origin};
 use crate::steps::verify;
 use crate::subject::read_manifest;
-use crate::{Digest, Error, Store};
+use crate::{Digest, Error, Request, Store};
 
 /// Writes a package and puts it in place.
 pub(crate) fn write(
@@ -42,8 +42,10 @@ pub(crate) fn write(
 
 /// What a package is verified with.
 pub struct Reverifying<'a> {
-    /// Images that are compared.
+    /// Images that are compared, as far as `limit` allows.
     pub images: &'a ImageSet,
+    /// At most this many; `None` for as many as an import compares.
+    pub limit: Option<usize>,
     /// Annotations and their images, for mAP.
     pub scored: Option<(&'a Annotations, &'a ImageSet)>,
     /// What may differ.
@@ -89,7 +91,8 @@ pub fn reverify(
             max_batch: manifest.max_batch as usize,
             claims: (is_ours || !is_first).then_some(precision),
         };
-        checks.extend(verify::verify(&subject, with.images, &bounds, &progress("runs"))?);
+        let images = with.images.first(with.limit.unwrap_or(Request::verified(&bounds)));
+        checks.extend(verify::verify(&subject, &images, &bounds, &progress("runs"))?);
         if let (Some(scored), Some((_, before))) = (with.scored, &reference) {
             let (_, found) = score(&onnx, &detector, scored)?;
             let change = change(&exported.detector, scored.0, before, &found)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use deploy::{PackageName, Precision};
 
 use crate::Error;
-use crate::bounds::AllBounds;
+use crate::bounds::{AllBounds, Bounds};
 use crate::images::{Annotations, ImageSet};
 use crate::steps::export::ExportOptions;
 use crate::steps::measure::Load;
@@ -50,9 +50,14 @@ pub struct Request {
 
 impl Request {
     /// Verification runs on at most this many images: it looks for wrong graphs, not for accuracy.
-    pub(crate) const VERIFIED_IMAGES: usize = 8;
+    const VERIFIED_IMAGES: usize = 8;
     /// The same where numbers were rounded: what differs then is counted, and a count needs more of them.
-    pub(crate) const VERIFIED_ROUNDED: usize = 16;
+    const VERIFIED_ROUNDED: usize = 16;
+    /// How many images are compared for these bounds.
+    pub(crate) fn verified(bounds: &Bounds) -> usize {
+        if bounds.is_exact() { Self::VERIFIED_IMAGES } else { Self::VERIFIED_ROUNDED }
+    }
+
     /// This many images become samples.
     pub(crate) const SAMPLES: usize = 6;
 }

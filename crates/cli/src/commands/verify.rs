@@ -24,9 +24,9 @@ pub(crate) struct Args {
     /// COCO annotations of those images: compares mAP too
     #[arg(long, value_name = "FILE", requires = "images")]
     annotations: Option<PathBuf>,
-    /// Compare outputs on at most this many images (mAP is compared on all)
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
+    /// Compare outputs on at most this many images (mAP is compared on all) [default: 8, or 16 where numbers are rounded]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
     #[command(flatten)]
     bounds: BoundArgs,
     /// Backend
@@ -48,7 +48,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
         (None, _) => ImageSet::built_in(),
     };
     let with = Reverifying {
-        images: &all.first(args.limit as usize),
+        images: &all,
+        limit: args.limit.map(|limit| limit as usize),
         scored: annotations.as_ref().map(|annotations| (annotations, &all)),
         bounds: &args.bounds.all(),
         backend: &args.backend,
