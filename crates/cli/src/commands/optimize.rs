@@ -14,6 +14,7 @@ use crate::Failure;
 use crate::output::Output;
 
 /// Arguments of `optimize`.
+#[expect(clippy::struct_excessive_bools, reason = "they are flags of the command line")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// An ONNX file; with `--budget-map` also a package

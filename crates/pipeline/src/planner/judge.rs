@@ -57,7 +57,7 @@ fn conclusions(plan: &Plan) -> Vec<String> {
 
 fn choice(plan: &Plan) -> String {
     let Some(chosen) = plan.choice() else {
-        let most = plan.latency_budget_ms.map_or(String::new(), |most| format!(" in {:.3} ms", most));
+        let most = plan.latency_budget_ms.map_or(String::new(), |most| format!(" in {most:.3} ms"));
         let accurate = plan.candidates.iter().filter(|candidate| candidate.loss <= plan.map_budget);
         let fastest = accurate.min_by(|a, b| a.latency_ms.total_cmp(&b.latency_ms));
         let fastest = fastest.map_or(String::new(), |fastest| {

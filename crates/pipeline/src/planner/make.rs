@@ -112,8 +112,8 @@ impl Search<'_, '_> {
         };
         let int8 = self.run.step_for(&name, ROUND, false, &key, |context| {
             let Calibrated { model, mut about, .. } = with_scales(subject, &self.shared(ranges)?, &options)?;
-            about.method = ranges.method.clone();
-            about.tried = ranges.tried.clone();
+            about.method.clone_from(&ranges.method);
+            about.tried.clone_from(&ranges.tried);
             about.images = with.calibration.images.iter().map(calibration_image).collect();
             about.cache_use = None;
             Ok(Quantization {

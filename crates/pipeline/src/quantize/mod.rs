@@ -188,7 +188,7 @@ pub(crate) fn calibrated(
     graph::quantize::quantize(&mut model, &placement, &scales)?;
     let images = images.images.iter().map(calibration_image).collect();
     let about =
-        Int8 { images, tried, ..about(&mut model, &placement, subject, &method.to_string(), options)? };
+        Int8 { tried, images, ..about(&mut model, &placement, subject, &method.to_string(), options)? };
     let cache = CalibrationCache::of(options.tensorrt_version, &seen, method).to_text();
     Ok(Calibrated { model, cache, about })
 }

@@ -196,7 +196,7 @@ fn options(provider: Provider, loaded: &Loaded, threads: usize) -> Result<Sessio
             .with_intra_threads(threads)?
             .with_inter_threads(1)?
             .with_log_level(LogLevel::Fatal)?
-            .with_disabled_optimizers(&unwanted_optimizers(provider, &loaded.version))?)
+            .with_disabled_optimizers(unwanted_optimizers(provider, &loaded.version))?)
     };
     let builder = build().map_err(|error| error.to_string())?;
     match provider.registration() {
