@@ -103,7 +103,7 @@ def main():
             folder = images(arguments.images, count, work) if not (work / f"images-{count}").exists() else work / f"images-{count}"
             tensors = work / f"tensors-{count}"
             subprocess.run([arguments.sightline, "quantize", arguments.model, "--calibrate", str(folder), "--quiet", "--method",
-                            "minmax", "--count", str(count), "--tensors", str(tensors), "--out", str(work / "out")], check=True)
+                            "minmax", "--count", str(count), "--tensors", str(tensors), "--out", str(work / "out")], check=True, stdout=subprocess.DEVNULL)
             command = [python, "-c", script, arguments.model, str(tensors), str(work / "peer.onnx")]
             print(f"{name}, {count} images: {measured(command)}", flush=True)
     finally:

@@ -1,6 +1,6 @@
 //! `float16` of one model, with what stays in `float32` decided on real images.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use detect::{Detector, ElementType};
@@ -79,7 +79,8 @@ pub fn convert_half(
     Ok(HalfFile { path: to.to_owned(), about, moved })
 }
 
-/// Runs the images and converts the graph. Unfinished things lie in `work`.
+/// Runs the images and converts the graph; without images, by the rules of operators and places alone. Unfinished things
+/// lie in `work`.
 pub(crate) fn halved(
     subject: &Subject,
     images: &ImageSet,
@@ -90,8 +91,16 @@ pub(crate) fn halved(
 ) -> Result<(Model, Half), Error> {
     let mut model = open_graph(subject)?;
     let floats: BTreeSet<String> = float_values(&model).into_iter().collect();
+    let is_made = |name: &String| model.graph.nodes.iter().any(|node| node.outputs.contains(name));
+    if let Some(unknown) = options.pinned.iter().find(|name| !is_made(name)) {
+        let reason = format!("no node of `{}` makes a value `{unknown}`", subject.onnx.display());
+        return Err(Error::Options(reason));
+    }
     let is_watched = |name: &str| floats.contains(name);
-    let seen = watch(&model, &subject.detector, &is_watched, &images.images, backend, work, progress)?;
+    let seen = match images.images.as_slice() {
+        [] => BTreeMap::new(),
+        images => watch(&model, &subject.detector, &is_watched, images, backend, work, progress)?,
+    };
     let halved = convert_fp16(&mut model, &seen, options)?;
     model.metadata.insert(Detector::METADATA_KEY.into(), subject.detector.to_json());
     model.check()?;

@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "INPUT=VALUE", help_heading = "Passes", value_parser = pair)]
     freeze: Vec<(String, String)>,
     /// Compute in float16 where the values on `--calibrate`'s images allow it: a run of its own
-    #[arg(long, help_heading = "Precision", conflicts_with = "budget_map")]
+    #[arg(long, help_heading = "Precision", group = "precision_job", conflicts_with = "budget_map")]
     fp16: bool,
     /// With `--fp16`: what goes in and comes out is in float16 too
     #[arg(long, help_heading = "Precision", requires = "fp16")]

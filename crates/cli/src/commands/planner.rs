@@ -20,7 +20,7 @@ use crate::{Failure, exit_code};
 pub(crate) struct PlanArgs {
     /// Search for the fastest precision (fp32, fp16, INT8, INT8 with layers in floating point) that loses no more mAP
     /// than this: 0.005
-    #[arg(long, value_name = "LOSS", help_heading = "Precision", value_parser = loss, requires_all = ["images", "annotations", "calibrate"])]
+    #[arg(long, value_name = "LOSS", help_heading = "Precision", group = "precision_job", value_parser = loss, requires_all = ["images", "annotations", "calibrate"])]
     pub(crate) budget_map: Option<f64>,
     /// The median time of one image that is wanted: 5ms
     #[arg(long, value_name = "TIME", help_heading = "Precision", value_parser = duration, requires = "budget_map")]
@@ -35,10 +35,16 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "FILE", help_heading = "Precision", requires = "budget_map")]
     annotations: Option<PathBuf>,
     /// Folder of images, or a COCO file that names some, that ranges are taken from
-    #[arg(long, value_name = "PATH", help_heading = "Precision")]
+    #[arg(long, value_name = "PATH", help_heading = "Precision", requires = "precision_job")]
     calibrate: Option<PathBuf>,
     /// Backend that scores and times (`sightline list backends`)
-    #[arg(long, value_name = "NAME", help_heading = "Precision", default_value = "embedded")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        help_heading = "Precision",
+        default_value = "embedded",
+        requires = "precision_job"
+    )]
     backend: String,
     /// Most seconds of timing for each candidate
     #[arg(long, value_name = "SECONDS", help_heading = "Precision", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
@@ -167,8 +173,10 @@ impl fmt::Display for Summary {
             )?;
         }
         writeln!(f, "  * chosen, · no other one is both faster and more accurate\n")?;
-        if let Some(model) = &self.files.model {
-            writeln!(f, "model   {}", model.display())?;
+        match &self.files.model {
+            Some(model) => writeln!(f, "model   {}", model.display())?,
+            None if plan.chosen.is_some() => writeln!(f, "model   as it is: no graph is written")?,
+            None => {}
         }
         if let Some(cache) = &self.files.cache {
             writeln!(f, "cache   {}", cache.display())?;

@@ -96,3 +96,35 @@ fn the_table_of_passes_is_printed() {
     assert!(names.contains(&"simplify") && names.contains(&"fuse-conv"), "{names:?}");
     assert!(tables.get("targets").is_none());
 }
+
+#[test]
+fn half_precision_keeps_what_is_found() {
+    let home = tempfile::tempdir().unwrap();
+    let (images, annotations) = (example().join("val/images"), example().join("val/instances.json"));
+    let images = images.to_str().unwrap();
+    let map = |model: &str| {
+        let mut command = sightline(home.path());
+        command.args(["eval", model, "--json", "--images", images, "--annotations"]).arg(&annotations);
+        Ran::of(&mut command).json()["map"].as_f64().unwrap()
+    };
+    let before = map(&dense());
+    for (more, input) in [(&["--calibrate", images][..], "float32"), (&["--half-io"], "float16")] {
+        let made =
+            optimize(home.path(), &dense(), &[&["--fp16", "--out", "half.onnx"], more].concat()).json();
+        assert!(made["flops_share"].as_f64().unwrap() > 0.95, "{made}");
+        assert!(made["moved"].as_f64().unwrap() < 0.02, "{made}");
+        let facts = inspect(home.path(), "half.onnx");
+        assert_eq!(facts["inputs"][0]["dtype"], input, "{facts}");
+        assert!((map("half.onnx") - before).abs() < 0.005, "{input}");
+    }
+    // What is rounded already is no beginning, and other passes are another run.
+    let again = optimize(home.path(), "half.onnx", &["--fp16", "--out", "again.onnx"]);
+    assert_eq!(again.code, Some(20), "{}", again.stderr);
+    let both = optimize(home.path(), &dense(), &["--fp16", "--opset", "18", "--out", "again.onnx"]);
+    assert_eq!(both.code, Some(2), "{}", both.stderr);
+    let unknown = optimize(home.path(), &dense(), &["--fp16", "--float", "no_such", "--out", "again.onnx"]);
+    assert_eq!(unknown.code, Some(2), "{}", unknown.stderr);
+    let idle = optimize(home.path(), &dense(), &["--calibrate", images, "--out", "again.onnx"]);
+    assert_eq!(idle.code, Some(2), "calibration of nothing: {}", idle.stderr);
+    assert!(!home.path().join("again.onnx").exists());
+}

@@ -50,6 +50,10 @@ fn a_wanted_precision_is_found_written_and_resumed() {
     assert_eq!(again.json()["result"], json["result"]);
     // Nothing was made, scored or timed again.
     assert!(!again.stderr.contains("done in"), "{}", again.stderr);
+    // From a rounded graph there is no way back to fp32.
+    let rounded = Ran::of(&mut search(home.path(), &folder.join("best.onnx"), &wanted));
+    assert_eq!(rounded.code, Some(2), "{}", rounded.stderr);
+    assert!(rounded.stderr.contains("has weights in int8"), "{}", rounded.stderr);
 }
 
 #[test]

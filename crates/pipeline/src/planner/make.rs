@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{HALF, RANGES, ROUND, Search};
-use crate::quantize::{AllScales, Calibrated, calibration_image, scales_of_all, with_scales};
+use crate::quantize::{AllScales, Basis, Calibrated, Origin, scales_of_all, with_scales};
 use crate::steps::optimize::{HalfGraph, halve};
 use crate::steps::quantize::Quantization;
 use crate::store::Blob;
-use crate::{Digest, Error, Quantizing, TriedMethod};
+use crate::{Digest, Error, Quantizing};
 
 /// Ranges for `float16` are taken from this many images: only the largest magnitudes matter.
 const WATCHED_FOR_HALF: usize = 16;
@@ -46,8 +46,7 @@ pub(super) struct Ranges {
     /// The same with one scale for values that share one.
     pub(super) shared: Blob,
     pub(super) layers: Vec<String>,
-    method: String,
-    tried: Vec<TriedMethod>,
+    origin: Origin,
 }
 
 impl Search<'_, '_> {
@@ -88,11 +87,11 @@ impl Search<'_, '_> {
         });
         self.run.step(RANGES, &key, |context| {
             let progress = |done, total| context.progress("images", done, total);
-            let work = context.store().work();
-            let AllScales { cache, shared, layers, method, tried } =
-                scales_of_all(subject, with.calibration, &options, with.backend, &work, &progress)?;
+            let work = &context.store().work();
+            let basis = Basis { subject, images: with.calibration, backend: with.backend, work };
+            let AllScales { cache, shared, layers, origin } = scales_of_all(&basis, &options, &progress)?;
             let keep = |cache: &CalibrationCache| context.put(cache.to_text().as_bytes());
-            Ok(Ranges { cache: keep(&cache)?, shared: keep(&shared)?, layers, method, tried })
+            Ok(Ranges { cache: keep(&cache)?, shared: keep(&shared)?, layers, origin })
         })
     }
 
@@ -111,16 +110,12 @@ impl Search<'_, '_> {
             count => format!("int8 + {count} layers float"),
         };
         let int8 = self.run.step_for(&name, ROUND, false, &key, |context| {
-            let Calibrated { model, mut about, .. } = with_scales(subject, &self.shared(ranges)?, &options)?;
-            about.method.clone_from(&ranges.method);
-            about.tried.clone_from(&ranges.tried);
-            about.images = with.calibration.images.iter().map(calibration_image).collect();
-            about.cache_use = None;
+            let Calibrated { model, about, .. } = with_scales(subject, &self.shared(ranges)?, &options)?;
             Ok(Quantization {
                 model: context.put_graph(&model)?,
                 cache: ranges.cache.clone(),
                 opset: model.opset(),
-                about,
+                about: about.of_images(&ranges.origin),
             })
         })?;
         Ok(self.graph(name, &int8.model.clone(), Made::Int8(int8), pinned.to_vec()))

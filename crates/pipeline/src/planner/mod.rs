@@ -12,9 +12,11 @@ mod write;
 use std::time::Duration;
 
 use deploy::{Candidate, Plan, Precision, Sensitivity};
+use graph::{DataType, Facts};
 use serde_json::{Value, json};
 
 use crate::images::{Annotations, ImageSet};
+use crate::quantize::open_graph;
 use crate::run::{Run, Step};
 use crate::steps::evaluate::{Scored, Scoring};
 use crate::{Digest, Error, Load, Quantizing, Subject};
@@ -25,7 +27,7 @@ use timing::Timed;
 pub use write::{PlanFiles, report_plan};
 
 /// Takes the ranges of all values, for INT8.
-const RANGES: Step = Step { name: "plan-ranges", version: 1 };
+const RANGES: Step = Step { name: "plan-ranges", version: 2 };
 /// Makes a graph in `float16`.
 const HALF: Step = Step { name: "plan-fp16", version: 1 };
 /// Makes a graph in eight bits.
@@ -111,6 +113,7 @@ struct Search<'a, 'r> {
 impl<'a, 'r> Search<'a, 'r> {
     fn new(subject: &'a Subject, with: &'a Planning<'a>, run: &'a Run<'r>) -> Result<Self, Error> {
         let probe = runtime::backend(with.backend)?.probe()?;
+        require_full_precision(subject)?;
         Ok(Self {
             subject,
             with,
@@ -257,6 +260,20 @@ impl<'a, 'r> Search<'a, 'r> {
         let graphs = self.scored.into_iter().map(|(graph, ..)| graph);
         let chosen = graphs.into_iter().find(|graph| Some(&graph.name) == plan.chosen.as_ref());
         Planned { plan, chosen }
+    }
+}
+
+/// A search begins with fp32: from anything else there is no way back.
+fn require_full_precision(subject: &Subject) -> Result<(), Error> {
+    let facts = Facts::of(&open_graph(subject)?);
+    let is_rounded = |dtype| matches!(dtype, DataType::F16 | DataType::Bf16 | DataType::I8 | DataType::U8);
+    match facts.precisions.iter().find(|share| is_rounded(share.dtype)) {
+        None => Ok(()),
+        Some(share) => Err(Error::Options(format!(
+            "`{}` has weights in {}: a search begins with the fp32 model that it was made of",
+            subject.onnx.display(),
+            share.dtype.name()
+        ))),
     }
 }
 

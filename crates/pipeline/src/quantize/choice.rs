@@ -54,24 +54,24 @@ impl std::fmt::Display for Choice {
 }
 
 impl Choice {
-    /// The method, and what was tried to find it. Unfinished things lie in `work`.
+    /// The method, and what was tried to find it.
     pub(super) fn method(
         self,
         model: &Model,
         placement: &Placement,
         seen: &BTreeMap<String, Histogram>,
-        on: &On<'_>,
+        basis: &Basis<'_>,
     ) -> Result<(Method, Vec<TriedMethod>), Error> {
         if let Self::Of(method) = self {
             return Ok((method, Vec::new()));
         }
-        let probe = Probe::new(on.subject, &on.images.first(PROBED).images, on.backend, on.work)?;
+        let probe = Probe::new(basis.subject, &basis.images.first(PROBED).images, basis.backend, basis.work)?;
         let mut tried = Vec::new();
         for method in TRIED {
             let scales = graph::quantize::scales(placement, seen, method)?;
             let mut rounded = model.clone();
             graph::quantize::quantize(&mut rounded, placement, &scales)?;
-            tried.push((method, probe.moved(&rounded, &on.subject.detector)?));
+            tried.push((method, probe.moved(&rounded, &basis.subject.detector)?));
         }
         let best = tried.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(TRIED[0], |best| best.0);
         let tried =
@@ -80,10 +80,12 @@ impl Choice {
     }
 }
 
-/// What methods are tried on.
-pub(super) struct On<'a> {
-    pub(super) subject: &'a Subject,
-    pub(super) images: &'a ImageSet,
-    pub(super) backend: &'a str,
-    pub(super) work: &'a Path,
+/// What ranges are taken from and methods are tried on.
+#[derive(Clone, Copy)]
+pub(crate) struct Basis<'a> {
+    pub(crate) subject: &'a Subject,
+    pub(crate) images: &'a ImageSet,
+    pub(crate) backend: &'a str,
+    /// Where unfinished things lie.
+    pub(crate) work: &'a Path,
 }

@@ -2,13 +2,13 @@
 
 mod choice;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use deploy::{Calibration, CalibrationImage};
 use detect::Detector;
-use graph::quantize::{CacheUse, Float, Histogram, Placement, PlacementOptions};
+use graph::quantize::{CacheUse, Float, Placement, PlacementOptions};
 use graph::{CalibrationCache, DataType, Facts, Model};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use crate::package::{write_model, write_whole};
 use crate::watch::watch;
 use crate::{Error, Event, ImageFile, ImageSet, Subject, map_file};
 
-use choice::On;
+pub(crate) use choice::Basis;
 pub use choice::{Choice, TriedMethod};
 
 /// The name of the step in its events.
@@ -83,6 +83,12 @@ pub struct Int8 {
 }
 
 impl Int8 {
+    /// The same graph, with where its scales come from.
+    pub(crate) fn of_images(self, origin: &Origin) -> Self {
+        let Origin { method, tried, images } = origin.clone();
+        Self { method, tried, images, cache_use: None, ..self }
+    }
+
     /// What the manifest says of it.
     pub(crate) fn calibration(&self) -> Calibration {
         Calibration {
@@ -118,7 +124,8 @@ pub fn quantize(
 ) -> Result<Quantized, Error> {
     crate::store::create_dir(folder)?;
     let progress = |done, total| tell(Event::Progress { step: STEP, unit: "images", done, total });
-    write(calibrated(subject, images, options, backend, folder, &progress)?, subject, folder)
+    let basis = Basis { subject, images, backend, work: folder };
+    write(calibrated(&basis, options, &progress)?, subject, folder)
 }
 
 /// As [`quantize`], with the scales of a TensorRT calibration cache instead of images. `calibration.cache` is that cache
@@ -152,7 +159,7 @@ pub(crate) fn with_scales(
     graph::quantize::quantize(&mut model, &placement, &scales)?;
     let algorithm = CalibrationCache::ENTROPY.into();
     let cache = CalibrationCache { version: options.tensorrt_version, algorithm, ..cache.clone() };
-    let about = Int8 { cache_use: Some(usage), ..about(&mut model, &placement, subject, "cache", options)? };
+    let about = Int8 { cache_use: Some(usage), ..about(&mut model, &placement, subject, options)? };
     Ok(Calibrated { model, cache: cache.to_text(), about })
 }
 
@@ -170,27 +177,15 @@ fn write(made: Calibrated, subject: &Subject, folder: &Path) -> Result<Quantized
     Ok(Quantized { path, cache, about })
 }
 
-/// Runs the images and rounds the graph. Unfinished things lie in `work`.
+/// Runs the images and rounds the graph.
 pub(crate) fn calibrated(
-    subject: &Subject,
-    images: &ImageSet,
+    basis: &Basis<'_>,
     options: &Quantizing,
-    backend: &str,
-    work: &Path,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Calibrated, Error> {
-    let mut model = open_graph(subject)?;
-    let placement = placement(&model, subject, options)?;
-    let seen = ranges(&model, &placement, subject, images, backend, work, progress)?;
-    let on = On { subject, images, backend, work };
-    let (method, tried) = options.method.method(&model, &placement, &seen, &on)?;
-    let scales = graph::quantize::scales(&placement, &seen, method)?;
-    graph::quantize::quantize(&mut model, &placement, &scales)?;
-    let images = images.images.iter().map(calibration_image).collect();
-    let about =
-        Int8 { tried, images, ..about(&mut model, &placement, subject, &method.to_string(), options)? };
-    let cache = CalibrationCache::of(options.tensorrt_version, &seen, method).to_text();
-    Ok(Calibrated { model, cache, about })
+    let all = scales_of_all(basis, options, progress)?;
+    let Calibrated { model, about, .. } = with_scales(basis.subject, &all.shared, options)?;
+    Ok(Calibrated { model, cache: all.cache.to_text(), about: about.of_images(&all.origin) })
 }
 
 /// The scales of every value of a graph.
@@ -202,56 +197,42 @@ pub(crate) struct AllScales {
     pub(crate) shared: CalibrationCache,
     /// The layers that can be rounded, by the value that each makes.
     pub(crate) layers: Vec<String>,
-    /// How they were chosen.
-    pub(crate) method: String,
-    /// What was tried to choose that.
-    pub(crate) tried: Vec<TriedMethod>,
+    /// How they came about.
+    pub(crate) origin: Origin,
+}
+
+/// How the scales of a graph came about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    method: String,
+    tried: Vec<TriedMethod>,
+    images: Vec<CalibrationImage>,
 }
 
 /// The scales of every value, from images.
 pub(crate) fn scales_of_all(
-    subject: &Subject,
-    images: &ImageSet,
+    basis: &Basis<'_>,
     options: &Quantizing,
-    backend: &str,
-    work: &Path,
     progress: &dyn Fn(u64, u64),
 ) -> Result<AllScales, Error> {
+    let Basis { subject, images, backend, work } = *basis;
     let model = open_graph(subject)?;
-    let placement = placement(&model, subject, options)?;
-    let seen = ranges(&model, &placement, subject, images, backend, work, progress)?;
+    let wanted = PlacementOptions { pinned: options.pinned.clone(), ..Default::default() };
+    let placement = Placement::new(&model, &wanted);
+    require_layers(&placement, options, &subject.onnx)?;
+    // Files of others state no types, but what a layer reads has the type of its weights.
+    let is_watched = |name: &str| placement.values.contains_key(name) || is_floating(&model, name);
+    let seen = watch(&model, &subject.detector, &is_watched, &images.images, backend, work, progress)?;
     let layers = placement.rounded().map(|layer| layer.output.clone()).collect();
-    let on = On { subject, images, backend, work };
-    let (method, tried) = options.method.method(&model, &placement, &seen, &on)?;
+    let (method, tried) = options.method.method(&model, &placement, &seen, basis)?;
     let cache = CalibrationCache::of(options.tensorrt_version, &seen, method);
     let mut shared = cache.clone();
     let together = graph::quantize::scales(&placement, &seen, method)?;
     for entry in &mut shared.entries {
         entry.scale = together.get(&entry.name).copied().unwrap_or(entry.scale);
     }
-    Ok(AllScales { cache, shared, layers, method: method.to_string(), tried })
-}
-
-fn placement(model: &Model, subject: &Subject, options: &Quantizing) -> Result<Placement, Error> {
-    let wanted = PlacementOptions { pinned: options.pinned.clone(), ..Default::default() };
-    let placement = Placement::new(model, &wanted);
-    require_layers(&placement, options, &subject.onnx)?;
-    Ok(placement)
-}
-
-/// What the values of a graph are on real images.
-fn ranges(
-    model: &Model,
-    placement: &Placement,
-    subject: &Subject,
-    images: &ImageSet,
-    backend: &str,
-    work: &Path,
-    progress: &dyn Fn(u64, u64),
-) -> Result<BTreeMap<String, Histogram>, Error> {
-    // Files of others state no types, but what a layer reads has the type of its weights.
-    let is_watched = |name: &str| placement.values.contains_key(name) || is_floating(model, name);
-    watch(model, &subject.detector, &is_watched, &images.images, backend, work, progress)
+    let images = images.images.iter().map(calibration_image).collect();
+    Ok(AllScales { cache, shared, layers, origin: Origin { method: method.to_string(), tried, images } })
 }
 
 pub(crate) fn open_graph(subject: &Subject) -> Result<Model, Error> {
@@ -266,14 +247,13 @@ fn about(
     model: &mut Model,
     placement: &Placement,
     subject: &Subject,
-    method: &str,
     options: &Quantizing,
 ) -> Result<Int8, Error> {
     model.metadata.insert(Detector::METADATA_KEY.into(), subject.detector.to_json());
     model.check()?;
     let float = placement.layers.iter().filter_map(|layer| Some((layer.output.clone(), layer.float?)));
     Ok(Int8 {
-        method: method.to_owned(),
+        method: "cache".to_owned(),
         tried: Vec::new(),
         seed: options.seed,
         rounded: placement.rounded().count(),
@@ -284,7 +264,7 @@ fn about(
     })
 }
 
-pub(crate) fn calibration_image(image: &ImageFile) -> CalibrationImage {
+fn calibration_image(image: &ImageFile) -> CalibrationImage {
     CalibrationImage { path: image.name.clone(), sha256: image.sha256.to_string() }
 }
 

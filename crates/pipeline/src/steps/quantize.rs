@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::images::ImageSet;
-use crate::quantize::{Calibrated, Int8, Quantizing, calibrated};
+use crate::quantize::{Basis, Calibrated, Int8, Quantizing, calibrated};
 use crate::run::StepContext;
 use crate::store::Blob;
 use crate::{Error, Subject};
@@ -38,8 +38,8 @@ pub(crate) fn quantize(
     context: &StepContext<'_, '_>,
 ) -> Result<Quantization, Error> {
     let progress = |done, total| context.progress("images", done, total);
-    let work = context.store().work();
-    let Calibrated { model, cache, about } = calibrated(subject, images, options, backend, &work, &progress)?;
+    let basis = Basis { subject, images, backend, work: &context.store().work() };
+    let Calibrated { model, cache, about } = calibrated(&basis, options, &progress)?;
     Ok(Quantization {
         model: context.put_graph(&model)?,
         cache: context.put(cache.as_bytes())?,

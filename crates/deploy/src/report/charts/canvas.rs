@@ -3,6 +3,7 @@
 //! plotters sets type by a size that is 1.24 times the font size in pixels; [`type_of`] undoes that.
 
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -84,6 +85,27 @@ pub(super) fn heading(area: &Area<'_>, title: &str, subtitle: &str) -> Drawn {
     let top = (HPos::Center, VPos::Top);
     text(area, &shortened(title, fits(40.0)), bold(40.0), INK, top, (middle, 24))?;
     text(area, &shortened(subtitle, fits(29.0)), type_of(29.0), FAINT, top, (middle, 80))
+}
+
+/// A chart over two numeric axes.
+pub(super) type Plane<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// The grid and the labelled axes of a chart; `x_labels` numbers stand below.
+pub(super) fn axes(chart: &mut Plane<'_, '_>, x_labels: usize, x_axis: &str, y_axis: &str) -> Drawn {
+    chart
+        .configure_mesh()
+        .x_labels(x_labels)
+        .y_labels(7)
+        .max_light_lines(0)
+        .bold_line_style(INK.mix(0.15))
+        .axis_style(INK.mix(0.6))
+        .x_desc(x_axis)
+        .y_desc(y_axis)
+        .axis_desc_style(type_of(29.0).color(&INK))
+        .label_style(type_of(26.0).color(&INK))
+        .x_label_formatter(&|value| tick(*value))
+        .y_label_formatter(&|value| tick(*value))
+        .draw()
 }
 
 /// Text that fits: cut with an ellipsis after so many characters.

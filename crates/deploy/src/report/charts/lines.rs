@@ -5,7 +5,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{Area, Drawn, HEADING, INK, RED, bold, heading, svg, text, tick, type_of};
+use super::canvas::{Area, Drawn, HEADING, INK, RED, axes, bold, heading, svg, text, type_of};
 use crate::Error;
 use crate::report::format::number;
 
@@ -48,20 +48,7 @@ impl Lines {
             .x_label_area_size(100)
             .y_label_area_size(130)
             .build_cartesian_2d(0.0..self.x_end, 0.0..self.y_end)?;
-        chart
-            .configure_mesh()
-            .x_labels(11)
-            .y_labels(7)
-            .max_light_lines(0)
-            .bold_line_style(INK.mix(0.15))
-            .axis_style(INK.mix(0.6))
-            .x_desc(self.x_axis.as_str())
-            .y_desc(self.y_axis.as_str())
-            .axis_desc_style(type_of(29.0).color(&INK))
-            .label_style(type_of(26.0).color(&INK))
-            .x_label_formatter(&|value| tick(*value))
-            .y_label_formatter(&|value| tick(*value))
-            .draw()?;
+        axes(&mut chart, 11, &self.x_axis, &self.y_axis)?;
         for series in &self.series {
             chart
                 .draw_series(LineSeries::new(series.points.iter().copied(), series.colour.stroke_width(5)))?;

@@ -5,7 +5,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{Area, DRAWING, Drawn, HEADING, INK, RED, bold, heading, svg, text, tick, type_of};
+use super::canvas::{Area, DRAWING, Drawn, HEADING, INK, RED, axes, bold, heading, svg, text};
 use crate::Error;
 
 /// Space between the outermost point and the frame, as a share of the axis.
@@ -52,20 +52,7 @@ impl Scatter {
             .x_label_area_size(90)
             .y_label_area_size(130)
             .build_cartesian_2d(left..right, low..high)?;
-        chart
-            .configure_mesh()
-            .x_labels(7)
-            .y_labels(7)
-            .max_light_lines(0)
-            .bold_line_style(INK.mix(0.15))
-            .axis_style(INK.mix(0.6))
-            .x_desc(self.x_axis.as_str())
-            .y_desc(self.y_axis.as_str())
-            .axis_desc_style(type_of(27.0).color(&INK))
-            .label_style(type_of(24.0).color(&INK))
-            .x_label_formatter(&|value| tick(*value))
-            .y_label_formatter(&|value| tick(*value))
-            .draw()?;
+        axes(&mut chart, 7, &self.x_axis, &self.y_axis)?;
         let (least, name) = &self.least;
         chart.draw_series(DashedLineSeries::new(
             [(left, *least), (right, *least)],
