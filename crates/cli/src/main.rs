@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(&cli.global);
     commands::runtime::name_library();
+    pipeline::runtime::keep_memory();
     match commands::run(cli.command, &output) {
         Ok(code) => code,
         // Whoever reads our output has seen enough.

@@ -144,7 +144,7 @@ impl Error {
             | Self::NotAPackage { .. }
             | Self::Detect(_)
             | Self::Deploy(deploy::Error::Name { .. } | deploy::Error::UnknownTarget { .. }) => 2,
-            Self::Io { source, .. } => of_io(source.kind()),
+            Self::Io { source, .. } | Self::Graph(graph::Error::Write(source)) => of_io(source.kind()),
             Self::NotAModel { .. }
             | Self::NotDescribed { .. }
             | Self::UnknownKind { .. }
@@ -168,7 +168,7 @@ impl Error {
     /// The way out, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Io { source, .. } => match source.kind() {
+            Self::Io { source, .. } | Self::Graph(graph::Error::Write(source)) => match source.kind() {
                 std::io::ErrorKind::StorageFull => {
                     Some("make room, then run the same command again: finished steps are kept".into())
                 }
@@ -234,4 +234,21 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_the_same_wherever_it_shows() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        for error in [
+            Error::Io { path: "model.onnx".into(), source: full() },
+            Error::Graph(graph::Error::Write(full())),
+        ] {
+            assert_eq!(error.exit_code(), 1);
+            assert!(error.hint().unwrap().contains("make room"));
+        }
+    }
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use detect::Detector;
-use graph::quantize::Histogram;
-use graph::{DataType, Model, ValueInfo};
+use detect::{Detector, Preprocessed, preprocess};
+use graph::quantize::{Histogram, Kin};
+use graph::{DataType, Model, Tensor, ValueInfo};
 use rayon::prelude::*;
 
 use crate::network::{Network, Outputs};
@@ -23,7 +23,8 @@ pub(crate) fn watch(
     work: &Path,
     progress: &dyn Fn(u64, u64),
 ) -> Result<BTreeMap<String, Histogram>, Error> {
-    let (watched, inputs) = watched(model, is_watched);
+    let kin = Kin::new(&model.graph, is_watched);
+    let (watched, inputs) = watched(model, &|name| is_watched(name) && !kin.follows(name));
     let place = tempfile::Builder::new().prefix(".partial-").tempdir_in(work);
     let place = place.map_err(|source| Error::Io { path: work.to_owned(), source })?;
     let file = place.path().join("watched.onnx");
@@ -32,14 +33,23 @@ pub(crate) fn watch(
     drop(watched);
     let mut network = Network::load(&file, detector, backend, None)?;
     let mut seen: BTreeMap<String, Histogram> = BTreeMap::new();
-    for (done, image) in images.iter().enumerate() {
+    let prepare = |image: &ImageFile| -> Result<Preprocessed, Error> {
+        Ok(preprocess(&detector.input, &[image.decode()?])?)
+    };
+    let mut prepared = images.first().map(prepare).transpose()?;
+    for done in 0..images.len() {
         progress(done as u64, images.len() as u64);
-        let prepared = network.inputs(&[image.decode()?])?;
-        let mut values = network.run(&prepared.inputs)?;
-        values.extend(prepared.inputs.into_iter().filter(|(name, _)| inputs.contains(name)));
-        observe(&mut seen, &values)?;
+        let Some(Preprocessed { inputs: given, .. }) = prepared else { break };
+        let mut values = network.run(&given)?;
+        values.extend(given.into_iter().filter(|(name, _)| inputs.contains(name)));
+        // The next image is made ready beside the counting, which leaves no core idle.
+        let next = images.get(done + 1);
+        let (counted, ready) = rayon::join(|| observe(&mut seen, values), || next.map(prepare).transpose());
+        counted?;
+        prepared = ready?;
     }
     progress(images.len() as u64, images.len() as u64);
+    kin.complete(&mut seen);
     Ok(seen)
 }
 
@@ -59,17 +69,19 @@ fn watched(model: &Model, is_watched: &dyn Fn(&str) -> bool) -> (Model, BTreeSet
     (watched, inputs)
 }
 
-fn observe(seen: &mut BTreeMap<String, Histogram>, values: &Outputs) -> Result<(), Error> {
-    let floats: Vec<_> = values.iter().filter(|(_, tensor)| tensor.dtype() == DataType::F32).collect();
-    for (name, _) in &floats {
-        seen.entry(name.clone()).or_default();
-    }
-    let by_name: BTreeMap<&str, _> =
-        floats.into_iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    seen.par_iter_mut().try_for_each(|(name, histogram)| {
-        if let Some(tensor) = by_name.get(name.as_str()) {
-            histogram.observe(&tensor.as_f32()?);
-        }
-        Ok(())
-    })
+/// Counts the magnitudes of each value. A tensor is given back as soon as it is counted.
+fn observe(seen: &mut BTreeMap<String, Histogram>, values: Outputs) -> Result<(), Error> {
+    let floats = values.into_iter().filter(|(_, tensor)| tensor.dtype() == DataType::F32);
+    let work: Vec<(String, Tensor, Histogram)> = floats
+        .map(|(name, tensor)| {
+            let histogram = seen.remove(&name).unwrap_or_default();
+            (name, tensor, histogram)
+        })
+        .collect();
+    let counted = work.into_par_iter().with_max_len(1).map(|(name, tensor, mut histogram)| {
+        histogram.observe(&tensor.as_f32()?);
+        Ok((name, histogram))
+    });
+    seen.extend(counted.collect::<Result<Vec<_>, Error>>()?);
+    Ok(())
 }

@@ -10,6 +10,7 @@ pub mod compare;
 mod error;
 pub mod latency;
 pub mod machine;
+mod memory;
 mod source;
 pub mod tools;
 
@@ -18,6 +19,7 @@ pub use compare::{Comparison, OutputComparison, compare, compare_outputs};
 pub use error::Error;
 pub use latency::{Latency, Protocol, Sampling, measure};
 pub use machine::{Gpu, Machine};
+pub use memory::keep_memory;
 pub use source::OnnxSource;
 
 use graph::{Tensor, ValueInfo};

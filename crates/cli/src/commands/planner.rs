@@ -111,6 +111,12 @@ pub(crate) fn run(
     let calibrate = args.calibrate.ok_or_else(missing("`--calibrate`"))?;
     let calibration = ImageSet::sample(&calibrate, options.count, options.seed)?;
     let to = out.unwrap_or_else(|| beside(model, &subject.name));
+    if std::fs::canonicalize(&to)
+        .is_ok_and(|to| std::fs::canonicalize(&subject.onnx).is_ok_and(|of| of == to))
+    {
+        let reason = format!("`{}` is the model itself: the chosen graph needs another name", to.display());
+        return Err(pipeline::Error::Options(reason).into());
+    }
     let place = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
 
     let progress = Progress::new(output);

@@ -50,10 +50,23 @@ fn a_wanted_precision_is_found_written_and_resumed() {
     assert_eq!(again.json()["result"], json["result"]);
     // Nothing was made, scored or timed again.
     assert!(!again.stderr.contains("done in"), "{}", again.stderr);
+    // The chosen graph never takes the place of the model.
+    let own = home.path().join("own/plan");
+    fs::create_dir_all(&own).unwrap();
+    fs::copy(&dense, own.join("best.onnx")).unwrap();
+    let onto_itself = Ran::of(&mut search(own.parent().unwrap(), Path::new("plan/best.onnx"), &wanted));
+    assert_eq!(onto_itself.code, Some(2), "{}", onto_itself.stderr);
+    assert!(onto_itself.stderr.contains("is the model itself"), "{}", onto_itself.stderr);
     // From a rounded graph there is no way back to fp32.
     let rounded = Ran::of(&mut search(home.path(), &folder.join("best.onnx"), &wanted));
     assert_eq!(rounded.code, Some(2), "{}", rounded.stderr);
     assert!(rounded.stderr.contains("has weights in int8"), "{}", rounded.stderr);
+    // What an earlier search chose does not stay beside a plan that chose otherwise.
+    let as_it_is =
+        Ran::of(&mut search(home.path(), &dense, &["--budget-map", "0.05", "--precision", "fp32"]));
+    assert_eq!(as_it_is.json()["result"]["chosen"], "fp32", "{}", as_it_is.stderr);
+    assert!(folder.join("best.plan.json").exists());
+    assert!(!folder.join("best.onnx").exists() && !folder.join("best.calibration.cache").exists());
 }
 
 #[test]

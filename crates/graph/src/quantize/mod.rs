@@ -6,6 +6,7 @@
 //! one a channel: what TensorRT and ONNX Runtime both run.
 
 mod histogram;
+mod kin;
 mod method;
 mod placement;
 mod rewrite;
@@ -17,6 +18,7 @@ mod wiring;
 mod tests;
 
 pub use histogram::Histogram;
+pub use kin::{Kin, shares};
 pub use method::Method;
 pub use placement::{Float, Layer, Placement, PlacementOptions};
 pub use rewrite::quantize;

@@ -45,6 +45,14 @@ impl CalibrationCache {
         };
         Self { version, algorithm: Self::ENTROPY.into(), entries: seen.iter().map(entry).collect() }
     }
+
+    /// Adds values that lie between 0 and 1 and were not watched.
+    pub fn add_shares(&mut self, values: impl IntoIterator<Item = String>) {
+        let known: BTreeSet<String> = self.entries.iter().map(|entry| entry.name.clone()).collect();
+        let fresh = values.into_iter().filter(|value| !known.contains(value));
+        self.entries.extend(fresh.map(|name| CalibrationEntry { name, scale: step(1.0) }));
+        self.entries.sort_by(|a, b| a.name.cmp(&b.name));
+    }
 }
 
 /// What of a calibration cache a graph takes.

@@ -27,7 +27,7 @@ use timing::Timed;
 pub use write::{PlanFiles, report_plan};
 
 /// Takes the ranges of all values, for INT8.
-const RANGES: Step = Step { name: "plan-ranges", version: 2 };
+const RANGES: Step = Step { name: "plan-ranges", version: 3 };
 /// Makes a graph in `float16`.
 const HALF: Step = Step { name: "plan-fp16", version: 1 };
 /// Makes a graph in eight bits.

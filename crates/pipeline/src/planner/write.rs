@@ -26,7 +26,7 @@ pub struct PlanFiles {
 }
 
 impl Planned {
-    /// Writes the chosen graph to `to`, and the plan beside it.
+    /// Writes the chosen graph to `to`, and the plan beside it. What an earlier plan wrote there goes.
     ///
     /// # Errors
     /// Those of writing. Nothing partial is left under a final name.
@@ -34,6 +34,11 @@ impl Planned {
         let beside = |ending: &str| to.with_extension(ending);
         let mut files =
             PlanFiles { model: None, cache: None, plan: beside("plan.json"), drawing: beside("plan.svg") };
+        if files.plan.exists() {
+            // What an earlier search chose must not stand beside a plan that chose otherwise.
+            remove(to)?;
+            remove(&beside("calibration.cache"))?;
+        }
         if let Some(chosen) = self.chosen.as_ref().filter(|graph| !matches!(graph.made, Made::AsItIs)) {
             if let Made::Int8(int8) = &chosen.made {
                 let cache = beside("calibration.cache");
@@ -80,6 +85,15 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
         std::io::copy(&mut original, file).map_err(at(to))?;
         Ok(())
     })
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Io { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn folder(path: &Path) -> &Path {

@@ -221,11 +221,16 @@ pub(crate) fn scales_of_all(
     let placement = Placement::new(&model, &wanted);
     require_layers(&placement, options, &subject.onnx)?;
     // Files of others state no types, but what a layer reads has the type of its weights.
-    let is_watched = |name: &str| placement.values.contains_key(name) || is_floating(&model, name);
+    let mut shares = graph::quantize::shares(&model.graph);
+    shares.retain(|name| !placement.values.contains_key(name) && is_floating(&model, name));
+    let is_watched = |name: &str| {
+        placement.values.contains_key(name) || is_floating(&model, name) && !shares.contains(name)
+    };
     let seen = watch(&model, &subject.detector, &is_watched, &images.images, backend, work, progress)?;
     let layers = placement.rounded().map(|layer| layer.output.clone()).collect();
     let (method, tried) = options.method.method(&model, &placement, &seen, basis)?;
-    let cache = CalibrationCache::of(options.tensorrt_version, &seen, method);
+    let mut cache = CalibrationCache::of(options.tensorrt_version, &seen, method);
+    cache.add_shares(shares);
     let mut shared = cache.clone();
     let together = graph::quantize::scales(&placement, &seen, method)?;
     for entry in &mut shared.entries {

@@ -47,7 +47,7 @@ pub(crate) const EXPORT: Step = Step { name: "export", version: 2 };
 /// Converts to `float16`.
 pub(crate) const OPTIMIZE: Step = Step { name: "optimize", version: 1 };
 /// Calibrates and rounds to eight bits.
-pub(crate) const QUANTIZE: Step = Step { name: "quantize", version: 1 };
+pub(crate) const QUANTIZE: Step = Step { name: "quantize", version: 2 };
 /// Compares a delivered graph with the source-exact one.
 pub(crate) const VERIFY: StepOfEach = StepOfEach([
     Step { name: "verify", version: 4 },
