@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Inspect(commands::inspect::Args),
     /// Checkpoint to checked ONNX
     Export(commands::export::Args),
-    /// Graph passes: simplify, batch, operator set, names, parts
+    /// Graph passes: simplify, batch, operator set, names, parts; precision; preprocessing and suppression in the graph
     Optimize(commands::optimize::Args),
     /// Calibration images to INT8: a Q/DQ graph and TensorRT's calibration cache
     Quantize(commands::quantize::Args),

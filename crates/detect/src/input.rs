@@ -194,6 +194,28 @@ impl ImageInput {
         self.resize.validate()
     }
 
+    /// The graph's inputs as people read them: name, element type and shape of each.
+    pub fn tensors(&self) -> Vec<(&str, &'static str, String)> {
+        let mut all = Vec::new();
+        match &self.frames {
+            None => {
+                all.push((&*self.tensor, self.dtype.name(), format!("batch, 3, {}, {}", self.height, self.width)));
+            }
+            Some(Frames::Rgb | Frames::Bgr) => all.push((&self.tensor, "uint8", "batch, height, width, 3".into())),
+            Some(Frames::Nv12 { uv, .. }) => {
+                all.push((&self.tensor, "uint8", "batch, height, width".into()));
+                all.push((uv, "uint8", "batch, height / 2, width / 2, 2".into()));
+            }
+        }
+        if let Some(mask) = &self.mask {
+            all.push((&mask.tensor, "int64", format!("batch, {}, {}", mask.height, mask.width)));
+        }
+        if let Some(size) = &self.image_size {
+            all.push((size, "int64", "batch, 2".into()));
+        }
+        all
+    }
+
     /// Whether the tensor holds the bytes 0–255 as they are.
     #[expect(clippy::float_cmp, reason = "only the exact identity leaves the bytes as they are")]
     pub fn is_identity(&self) -> bool {
@@ -201,7 +223,28 @@ impl ImageInput {
     }
 }
 
+impl ElementType {
+    /// The name that ONNX gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::U8 => "uint8",
+        }
+    }
+}
+
 impl Frames {
+    /// What the frames are, in a few words.
+    pub fn about(&self) -> &'static str {
+        match self {
+            Self::Rgb => "RGB frames of any size",
+            Self::Bgr => "BGR frames of any size",
+            Self::Nv12 { matrix: Matrix::Bt601, .. } => "NV12 frames of any size, BT.601, limited range",
+            Self::Nv12 { matrix: Matrix::Bt709, .. } => "NV12 frames of any size, BT.709, limited range",
+        }
+    }
+
     /// The usual name of the tensor of frames; of NV12, that of brightness.
     pub fn tensor(&self) -> &'static str {
         match self {

@@ -31,5 +31,5 @@ pub use head::{Activation, Background, BoxFormat, DenseLayout, Head, Selection};
 pub use image::Image;
 pub use input::{ChannelOrder, ElementType, Filter, Frames, ImageInput, Matrix, PixelMask, Resize};
 pub use labels::Labels;
-pub use nms::suppress;
+pub use nms::{suppress, suppress_all};
 pub use preprocess::{Preprocessed, preprocess};

@@ -1,7 +1,7 @@
 //! Non-maximum suppression, class by class.
 //!
 //! A box is dropped when it overlaps a better one of *its own class* by more than the threshold (strictly, as
-//! torchvision): boxes of different classes never touch each other.
+//! torchvision): boxes of different classes never touch each other, unless the caller wants it so.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,26 @@ use crate::{Detection, iou};
 
 /// Keeps the best of overlapping detections of a class; the result is sorted by score, best first. Equal scores keep
 /// their order. Detections of an undefined score are dropped.
-pub fn suppress(mut detections: Vec<Detection>, iou_threshold: f32) -> Vec<Detection> {
+pub fn suppress(detections: Vec<Detection>, iou_threshold: f32) -> Vec<Detection> {
+    suppress_among(detections, iou_threshold, |detection| detection.label)
+}
+
+/// As [`suppress`], but boxes of different classes suppress each other too.
+pub fn suppress_all(detections: Vec<Detection>, iou_threshold: f32) -> Vec<Detection> {
+    suppress_among(detections, iou_threshold, |_| 0)
+}
+
+/// Detections of one `group` suppress each other.
+fn suppress_among(
+    mut detections: Vec<Detection>,
+    iou_threshold: f32,
+    group: impl Fn(&Detection) -> u32,
+) -> Vec<Detection> {
     detections.retain(|detection| !detection.score.is_nan());
     detections.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let mut kept_by_class: BTreeMap<u32, Vec<Detection>> = BTreeMap::new();
+    let mut kept_by_group: BTreeMap<u32, Vec<Detection>> = BTreeMap::new();
     detections.retain(|detection| {
-        let kept = kept_by_class.entry(detection.label).or_default();
+        let kept = kept_by_group.entry(group(detection)).or_default();
         let overlaps = kept.iter().any(|better| iou(better.bbox, detection.bbox) > iou_threshold);
         if !overlaps {
             kept.push(*detection);
@@ -57,6 +71,13 @@ mod tests {
             // Compared as text, because an undefined number does not equal itself.
             assert_eq!(format!("{:?}", suppress(detections, 0.3)), format!("{expected:?}"), "{name}");
         }
+    }
+
+    #[test]
+    fn classes_count_only_where_they_should() {
+        let (a, b) = (detection(0.0, 0.9, 1), detection(1.0, 0.8, 2));
+        assert_eq!(suppress(vec![b, a], 0.3), [a, b]);
+        assert_eq!(suppress_all(vec![b, a], 0.3), [a]);
     }
 
     #[test]

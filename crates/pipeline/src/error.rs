@@ -74,6 +74,9 @@ pub enum Error {
         /// What is allowed.
         bound: f64,
     },
+    /// A graph with more inside does not find what the plain one finds. How they differ is the caller's to tell.
+    #[error("the new graph does not find what the plain one finds")]
+    Disagrees,
     /// Options that do not go together, or a value that cannot be.
     #[error("{0}")]
     Options(String),
@@ -151,6 +154,7 @@ impl Error {
             | Self::InFile { .. }
             | Self::Deploy(deploy::Error::Json { .. } | deploy::Error::Schema { .. }) => 11,
             Self::NoExactGraph { .. } => 10,
+            Self::Disagrees => 40,
             Self::Hub(error) => error.exit_code(),
             Self::Models(error) => of_kind(error.kind()),
             Self::Graph(_) | Self::FixedBatch { .. } | Self::Trial { .. } | Self::Changed { .. } => 20,
@@ -196,6 +200,7 @@ impl Error {
             Self::Changed { .. } => Some(
                 "leave out one option at a time to find the pass; `--unchecked` writes the file all the same".into(),
             ),
+            Self::Disagrees => Some("`--unchecked` writes the file all the same".into()),
             Self::Record { .. } | Self::Planned { .. } | Self::Options(_) => None,
         }
     }

@@ -80,7 +80,7 @@ pub fn convert_half(
 }
 
 /// Runs the images and converts the graph; without images, by the rules of operators and places alone. Unfinished things
-/// lie in `work`.
+/// lie in `work`. A graph that computes places in frames, of more pixels than `float16` can count, is refused.
 pub(crate) fn halved(
     subject: &Subject,
     images: &ImageSet,
@@ -89,6 +89,14 @@ pub(crate) fn halved(
     work: &Path,
     progress: &dyn Fn(u64, u64),
 ) -> Result<(Model, Half), Error> {
+    if subject.detector.input.frames.is_some() {
+        let reason = format!(
+            "`{}` takes raw frames: float16 cannot tell their pixels' places apart. Convert the plain model and put \
+             preprocessing into the graph of the result",
+            subject.onnx.display()
+        );
+        return Err(Error::Options(reason));
+    }
     let mut model = open_graph(subject)?;
     let floats: BTreeSet<String> = float_values(&model).into_iter().collect();
     let is_made = |name: &String| model.graph.nodes.iter().any(|node| node.outputs.contains(name));

@@ -193,6 +193,12 @@ pub fn image_files(paths: &[PathBuf]) -> Result<Vec<ImageFile>, Error> {
     Ok(files)
 }
 
+/// The image upside down: another one of the same size, for a batch of frames, which are of one size.
+pub(crate) fn turned(image: &Image) -> Result<Image, Error> {
+    let pixels = image.pixels().as_chunks::<3>().0.iter().rev().flatten().copied().collect();
+    Ok(Image::new(image.width(), image.height(), pixels)?)
+}
+
 /// The images directly in a folder, by name.
 fn names_in(folder: &Path) -> Result<Vec<String>, Error> {
     let at = |source| Error::Io { path: folder.to_owned(), source };

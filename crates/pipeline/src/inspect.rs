@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use detect::Detector;
 use graph::{CalibrationCache, Facts, Plan};
 use models::{CheckpointFacts, checkpoint_facts};
 use serde::Serialize;
@@ -16,13 +17,32 @@ use crate::mapped::{MappedFiles, map_file};
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Inspection {
     /// An ONNX graph.
-    Onnx(Box<Facts>),
+    Onnx(Box<OnnxFile>),
     /// Trained tensors: safetensors or a PyTorch checkpoint.
     Checkpoint(CheckpointFacts),
     /// A TensorRT engine.
     EnginePlan(Plan),
     /// Ranges for TensorRT's INT8.
     CalibrationCache(CalibrationCache),
+}
+
+/// An ONNX graph, and what it says of itself.
+#[derive(Debug, Serialize)]
+pub struct OnnxFile {
+    /// What is in the graph.
+    #[serde(flatten)]
+    pub facts: Facts,
+    /// The description of its detector that it carries; absent when there is none that this program reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detector: Option<Detector>,
+}
+
+impl OnnxFile {
+    fn of(model: &graph::Model) -> Box<Self> {
+        let text = model.metadata.get(Detector::METADATA_KEY);
+        let detector = text.and_then(|text| Detector::from_json(text).ok());
+        Box::new(Self { facts: Facts::of(model), detector })
+    }
 }
 
 /// Looks at a file.
@@ -40,7 +60,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
     let extension =
         path.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     if extension == "onnx" {
-        return Ok(Inspection::Onnx(Box::new(Facts::of(&read_structure(path, bytes)?))));
+        return Ok(Inspection::Onnx(OnnxFile::of(&read_structure(path, bytes)?)));
     }
     if ["safetensors", "pt", "pth", "bin", "ckpt"].contains(&extension.as_str())
         || looks_like_safetensors(&bytes)
@@ -50,7 +70,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
         return Ok(Inspection::Checkpoint(checkpoint_facts(&files, &name)?));
     }
     match graph::onnx::read_structure(bytes) {
-        Ok(model) if !model.graph.nodes.is_empty() => Ok(Inspection::Onnx(Box::new(Facts::of(&model)))),
+        Ok(model) if !model.graph.nodes.is_empty() => Ok(Inspection::Onnx(OnnxFile::of(&model))),
         _ => Err(Error::UnknownKind { path: path.to_owned() }),
     }
 }

@@ -11,7 +11,7 @@ use detect::{Activation, Background, DenseLayout, Detector, Head, Image, Thresho
 use graph::{External, Model, Tensor};
 
 use crate::Error;
-use crate::images::ImageSet;
+use crate::images::{ImageSet, turned};
 use crate::mapped::map_file;
 use crate::network::{Network, Outputs, row};
 
@@ -109,7 +109,10 @@ fn batches(model: &Model, detector: &Detector) -> Vec<usize> {
 
 fn run(path: &Path, detector: &Detector, batches: &[usize]) -> Result<(), Error> {
     let scenes = ImageSet::built_in();
-    let scenes = scenes.images.iter().map(crate::ImageFile::decode).collect::<Result<Vec<Image>, _>>()?;
+    let mut scenes = scenes.images.iter().map(crate::ImageFile::decode).collect::<Result<Vec<Image>, _>>()?;
+    if let (Some(first), true) = (scenes.first(), detector.input.frames.is_some()) {
+        scenes = vec![first.clone(), turned(first)?];
+    }
     let mut network = Network::load(path, detector, BACKEND, None)?;
     for count in batches.iter().copied() {
         let images: Vec<Image> = scenes.iter().cycle().take(count).cloned().collect();

@@ -186,6 +186,11 @@ impl Error {
             Self::Graph(error) => error.hint(),
             Self::UnknownBackend { .. } => Some("`sightline list` shows the backends".into()),
             Self::NotInstalled { backend } | Self::Unavailable { backend, .. } => install_hint(backend),
+            Self::Unsupported { op, .. } if op == "EfficientNMS_TRT" => Some(
+                "it is a plug-in of TensorRT up to 10, which builds an engine of this file; `--suppress-in-graph onnx` makes \
+                 a graph that other backends run"
+                    .into(),
+            ),
             Self::Unsupported { backend, .. } => {
                 Some(format!("choose another backend than `{backend}` with `--backend`"))
             }

@@ -39,6 +39,18 @@ impl OnnxSource<'_> {
         }
     }
 
+    /// The graph with its weights, which share the bytes of its files.
+    pub(crate) fn whole(self) -> Result<Model, Error> {
+        Ok(match self {
+            Self::File(path) => {
+                let folder = path.parent().unwrap_or(Path::new(""));
+                let beside = |location: &str| map(&folder.join(location)).map_err(|error| error.to_string());
+                graph::onnx::read(map(path)?, &beside)?
+            }
+            Self::Bytes(bytes) => graph::onnx::read(bytes.into(), &|name| Err(format!("`{name}` lies beside no file")))?,
+        })
+    }
+
     /// The same graph, as bytes unless the file's name ends in this suffix: some libraries go by the name.
     pub(crate) fn with_suffix(self, suffix: &str) -> Result<Self, Error> {
         match self {

@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use pipeline::Inspection;
-use pipeline::graph::{CalibrationCache, Facts, Plan, ValueInfo};
+use pipeline::detect::{Detector, Head};
+use pipeline::graph::{CalibrationCache, Plan, ValueInfo};
 use pipeline::models::CheckpointFacts;
+use pipeline::{Inspection, OnnxFile};
 use serde::Serialize;
 
 use crate::Failure;
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Inspection::Onnx(facts) => onnx(f, facts),
+            Inspection::Onnx(file) => onnx(f, file),
             Inspection::Checkpoint(facts) => checkpoint(f, facts),
             Inspection::EnginePlan(plan) => engine_plan(f, plan),
             Inspection::CalibrationCache(cache) => calibration_cache(f, cache),
@@ -39,7 +40,7 @@ impl fmt::Display for Shown {
     }
 }
 
-fn onnx(f: &mut fmt::Formatter<'_>, facts: &Facts) -> fmt::Result {
+fn onnx(f: &mut fmt::Formatter<'_>, OnnxFile { facts, detector }: &OnnxFile) -> fmt::Result {
     writeln!(f, "ONNX        opset {}, IR {}", facts.opset, facts.ir_version)?;
     for (domain, version) in facts.opsets.iter().filter(|(domain, _)| !domain.is_empty()) {
         writeln!(f, "            {domain} {version}")?;
@@ -47,6 +48,9 @@ fn onnx(f: &mut fmt::Formatter<'_>, facts: &Facts) -> fmt::Result {
     writeln!(f, "producer    {} {}", facts.producer, facts.producer_version)?;
     values(f, "inputs", &facts.inputs)?;
     values(f, "outputs", &facts.outputs)?;
+    if let Some(detector) = detector {
+        writeln!(f, "detector    {}", about(detector))?;
+    }
     writeln!(f, "parameters  {} ({:.1} MB)", millions(facts.parameters), facts.parameter_bytes as f64 / 1e6)?;
     match facts.flops {
         Some(flops) => writeln!(f, "FLOPs       {:.2} G for one image", flops as f64 / 1e9),
@@ -75,6 +79,22 @@ fn onnx(f: &mut fmt::Formatter<'_>, facts: &Facts) -> fmt::Result {
         writeln!(f, "warning     {}", warning.message)?;
     }
     Ok(())
+}
+
+/// What goes in and what comes out, in a line.
+fn about(detector: &Detector) -> String {
+    let input = &detector.input;
+    let size = format!("{}×{}", input.width, input.height);
+    let takes = match &input.frames {
+        Some(frames) => format!("takes {}, resized to {size} in the graph", frames.about()),
+        None => format!("input {size}, preprocessed by the caller"),
+    };
+    let gives = match &detector.head {
+        Head::Queries { .. } => "gives queries",
+        Head::Dense { .. } => "gives a row for each cell",
+        Head::EndToEnd { .. } | Head::EndToEndParts { .. } => "gives detections",
+    };
+    format!("{}, {} classes; {takes}; {gives}", detector.architecture, detector.labels.len())
 }
 
 fn values(f: &mut fmt::Formatter<'_>, title: &str, values: &[ValueInfo]) -> fmt::Result {

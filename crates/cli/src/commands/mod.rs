@@ -9,6 +9,7 @@ pub(crate) mod eval;
 pub(crate) mod export;
 mod half;
 pub(crate) mod import;
+mod in_graph;
 pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod optimize;

@@ -4,11 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::ValueEnum;
+use clap::{ArgGroup, ValueEnum};
 use pipeline::graph::passes::Batch;
 use pipeline::{ExternalData, Frozen, Halving, Optimized, Optimizing, Verdict};
 use serde::Serialize;
 
+use super::in_graph::{self, InGraphArgs};
 use super::planner::{self, PlanArgs};
 use crate::Failure;
 use crate::output::Output;
@@ -16,8 +17,13 @@ use crate::output::Output;
 /// Arguments of `optimize`.
 #[expect(clippy::struct_excessive_bools, reason = "they are flags of the command line")]
 #[derive(Debug, clap::Args)]
+#[command(
+    // Jobs that run the model on images, and those of them that take them from `--images`.
+    group(ArgGroup::new("image_job").args(["fp16", "budget_map", "preprocess_in_graph", "suppress_in_graph"]).multiple(true)),
+    group(ArgGroup::new("folder_job").args(["budget_map", "preprocess_in_graph", "suppress_in_graph"]).multiple(true))
+)]
 pub(crate) struct Args {
-    /// An ONNX file; with `--budget-map` also a package
+    /// An ONNX file; with `--fp16`, `--budget-map`, `--preprocess-in-graph` and `--suppress-in-graph` also a package
     model: PathBuf,
     /// Where the result goes (default: `<name>_optimized.onnx` beside MODEL)
     #[arg(long, value_name = "FILE")]
@@ -44,7 +50,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "INPUT=VALUE", help_heading = "Passes", value_parser = pair)]
     freeze: Vec<(String, String)>,
     /// Compute in float16 where the values on `--calibrate`'s images allow it: a run of its own
-    #[arg(long, help_heading = "Precision", group = "precision_job", conflicts_with = "budget_map")]
+    #[arg(long, help_heading = "Precision", conflicts_with = "budget_map")]
     fp16: bool,
     /// With `--fp16`: what goes in and comes out is in float16 too
     #[arg(long, help_heading = "Precision", requires = "fp16")]
@@ -58,6 +64,8 @@ pub(crate) struct Args {
     /// Do not compare the outputs with those of before
     #[arg(long)]
     unchecked: bool,
+    #[command(flatten)]
+    in_graph: InGraphArgs,
     #[command(flatten)]
     plan: PlanArgs,
 }
@@ -113,7 +121,8 @@ impl Args {
             || self.external_data.is_some()
     }
 
-    fn options(&self) -> Optimizing {
+    /// The passes; `otherwise` is whether to simplify when no other pass is named.
+    fn options(&self, otherwise: bool) -> Optimizing {
         let extract = (!self.extract_inputs.is_empty() || !self.extract_outputs.is_empty())
             .then(|| (self.extract_inputs.clone(), self.extract_outputs.clone()));
         let frozen = |value: &String| {
@@ -124,7 +133,7 @@ impl Args {
             freeze: self.freeze.iter().map(|(name, value)| (name.clone(), frozen(value))).collect(),
             batch: self.batch,
             opset: self.opset,
-            simplify: self.simplify || !self.changes_more_than_nodes(),
+            simplify: self.simplify || (otherwise && !self.changes_more_than_nodes()),
             rename: self.rename.clone(),
             external: self.external_data.map(|place| match place {
                 Place::Fold => ExternalData::Fold,
@@ -152,8 +161,13 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
         let half = Halving { half_io: args.half_io, ..Halving::default() };
         return planner::run(args.plan, &args.model, args.out, args.fp16.then_some(half), output);
     }
+    if let Some(wanted) = args.in_graph.wanted() {
+        let (subject, samples) = (args.plan.open(&args.model)?, args.plan.samples()?);
+        let passes = args.options(false);
+        return in_graph::run((&args.model, &subject), &passes, &wanted, (samples, args.plan.backend()), args.out, output);
+    }
     let to = args.out.clone().unwrap_or_else(|| beside(&args.model));
-    let made = pipeline::optimize(&args.model, &args.options(), &to)?;
+    let made = pipeline::optimize(&args.model, &args.options(true), &to)?;
     if let (Verdict::NotRun, Some(reason), false) = (made.check.verdict, &made.check.reason, args.unchecked) {
         output.warn(&format!("the outputs were not compared: {reason}"));
     }

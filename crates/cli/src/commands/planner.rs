@@ -20,7 +20,7 @@ use crate::{Failure, exit_code};
 pub(crate) struct PlanArgs {
     /// Search for the fastest precision (fp32, fp16, INT8, INT8 with layers in floating point) that loses no more mAP
     /// than this: 0.005
-    #[arg(long, value_name = "LOSS", help_heading = "Precision", group = "precision_job", value_parser = loss, requires_all = ["images", "annotations", "calibrate"])]
+    #[arg(long, value_name = "LOSS", help_heading = "Precision", value_parser = loss, requires_all = ["images", "annotations", "calibrate"])]
     pub(crate) budget_map: Option<f64>,
     /// The median time of one image that is wanted: 5ms
     #[arg(long, value_name = "TIME", help_heading = "Precision", value_parser = duration, requires = "budget_map")]
@@ -28,22 +28,22 @@ pub(crate) struct PlanArgs {
     /// Choose this precision whatever its speed here (fp16, int8): for another machine
     #[arg(long, value_name = "PRECISION", help_heading = "Precision", requires = "budget_map")]
     precision: Option<Precision>,
-    /// Folder of images to score with
-    #[arg(long, value_name = "DIR", help_heading = "Precision", requires = "budget_map")]
+    /// Folder of images to score with; with `--preprocess-in-graph` and `--suppress-in-graph`, to compare on
+    #[arg(long, value_name = "DIR", help_heading = "Precision", requires = "folder_job")]
     images: Option<PathBuf>,
     /// Their annotations in COCO form
     #[arg(long, value_name = "FILE", help_heading = "Precision", requires = "budget_map")]
     annotations: Option<PathBuf>,
-    /// Folder of images, or a COCO file that names some, that ranges are taken from
-    #[arg(long, value_name = "PATH", help_heading = "Precision", requires = "precision_job")]
+    /// Folder of images, or a COCO file that names some, that ranges are taken from (or graphs compared on, as `--images`)
+    #[arg(long, value_name = "PATH", help_heading = "Precision", requires = "image_job")]
     calibrate: Option<PathBuf>,
-    /// Backend that scores and times (`sightline list backends`)
+    /// Backend that runs the model on images (`sightline list backends`)
     #[arg(
         long,
         value_name = "NAME",
         help_heading = "Precision",
         default_value = "embedded",
-        requires = "precision_job"
+        requires = "image_job"
     )]
     backend: String,
     /// Most seconds of timing for each candidate
@@ -56,6 +56,30 @@ pub(crate) struct PlanArgs {
     calibration: CalibrationArgs,
     #[command(flatten)]
     describe: DescribeArgs,
+}
+
+impl PlanArgs {
+    /// The model with its description.
+    pub(crate) fn open(&self, model: &Path) -> Result<Subject, pipeline::Error> {
+        Subject::open(model, &self.describe.options()?)
+    }
+
+    /// The backend's name.
+    pub(crate) fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    /// At most `--count` of the images that were given, by whichever option.
+    pub(crate) fn samples(&self) -> Result<Option<ImageSet>, pipeline::Error> {
+        match (&self.images, &self.calibrate) {
+            (Some(_), Some(_)) => {
+                let reason = "`--images` and `--calibrate` name the same thing here: give one of them";
+                Err(pipeline::Error::Options(reason.into()))
+            }
+            (Some(path), None) | (None, Some(path)) => self.calibration.sample(path).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 fn loss(text: &str) -> Result<f64, String> {
@@ -94,7 +118,7 @@ pub(crate) fn run(
     fp16: Option<Halving>,
     output: &Output,
 ) -> Result<ExitCode, Failure> {
-    let subject = Subject::open(model, &args.describe.options()?)?;
+    let subject = args.open(model)?;
     let Some(map_budget) = args.budget_map else {
         let options = args.calibration.options();
         let sample = |path: &PathBuf| ImageSet::sample(path, options.count, options.seed);

@@ -8,7 +8,7 @@ use pipeline::deploy::Bound;
 use pipeline::hub::Source;
 use pipeline::models::HeadKind;
 use pipeline::runtime::tools::python_exporter::Setup as PythonSetup;
-use pipeline::{AllBounds, BoundChange, Choice, Error, ExportOptions, Quantizing, Subject};
+use pipeline::{AllBounds, BoundChange, Choice, Error, ExportOptions, ImageSet, Quantizing, Subject};
 
 use crate::args::Size;
 use crate::env;
@@ -144,6 +144,11 @@ pub(crate) struct CalibrationArgs {
 }
 
 impl CalibrationArgs {
+    /// At most `--count` images of a folder or COCO file.
+    pub(crate) fn sample(&self, path: &Path) -> Result<ImageSet, Error> {
+        ImageSet::sample(path, self.count as usize, self.seed)
+    }
+
     pub(crate) fn options(self) -> Quantizing {
         Quantizing {
             method: self.method,

@@ -5,6 +5,7 @@
 mod families;
 mod faults;
 mod import;
+mod in_graph;
 mod killed;
 mod optimize;
 mod planner;

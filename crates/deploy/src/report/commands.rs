@@ -2,6 +2,8 @@
 //!
 //! A package name needs no quoting ([`crate::PackageName`]); tensor names do.
 
+use detect::Frames;
+
 use super::ReportData;
 
 /// A part that this machine cannot measure.
@@ -78,10 +80,15 @@ pub(super) fn trtexec(data: &ReportData, model: &str) -> [String; 3] {
     ]
 }
 
-/// The image input's shape as `trtexec` takes it, quoted.
+/// The image input's shape as `trtexec` takes it, quoted. Frames have any size: HD stands for it.
 fn shape(data: &ReportData, batch: u32) -> String {
     let input = &data.manifest.detector.input;
-    quoted(&format!("{}:{batch}x3x{}x{}", input.tensor, input.height, input.width))
+    let tensor = &input.tensor;
+    quoted(&match &input.frames {
+        None => format!("{tensor}:{batch}x3x{}x{}", input.height, input.width),
+        Some(Frames::Rgb | Frames::Bgr) => format!("{tensor}:{batch}x1080x1920x3"),
+        Some(Frames::Nv12 { uv, .. }) => format!("{tensor}:{batch}x1080x1920,{uv}:{batch}x540x960x2"),
+    })
 }
 
 /// A word for a POSIX shell: as it is when it is plain, else in single quotes.

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use detect::{BoxFormat, Frames, Head, Matrix};
 use serde::Deserialize;
 
 use crate::{golden, variants};
@@ -28,6 +29,27 @@ fn the_tree_is_the_stored_one() {
                 ["NAME", "MODEL", "WIDTH", "DECODE", "INPUT"].map(|key| text.contains(&format!("@{key}@")));
             assert_eq!(left, [false; 5], "{name}: {file} has an unfilled place");
             golden::check(&format!("onnxruntime/{name}/{file}"), text);
+        }
+    }
+}
+
+/// The detector `parts` with preprocessing in its graph.
+#[test]
+fn graphs_that_take_raw_frames_are_fed_them() {
+    let cases = [("rgb", Frames::Rgb), ("bgr", Frames::Bgr), ("nv12", Frames::nv12(Matrix::Bt709))];
+    for (name, frames) in cases {
+        let mut detector = variants::detector("parts");
+        detector.input.tensor = frames.tensor().into();
+        (detector.input.mask, detector.input.image_size) = (None, None);
+        detector.input.frames = Some(frames);
+        if let Head::EndToEndParts { format, .. } = &mut detector.head {
+            *format = BoxFormat::XyxyOriginal;
+        }
+        detector.validate().unwrap();
+        let tree = variants::tree_of(name, &detector);
+        for file in ["README.md", "rust/src/main.rs"] {
+            let text = std::str::from_utf8(tree.bytes(&format!("onnxruntime/{file}")).unwrap()).unwrap();
+            golden::check(&format!("onnxruntime/frames_{name}/{file}"), text);
         }
     }
 }

@@ -19,9 +19,13 @@ pub(crate) fn detector(name: &str) -> Detector {
 }
 
 pub(crate) fn tree(name: &str) -> FileTree {
-    let detector = detector(name);
+    tree_of(name, &detector(name))
+}
+
+/// The target's folder of any detector.
+pub(crate) fn tree_of(name: &str, detector: &Detector) -> FileTree {
     let model = format!("model/{name}.onnx");
-    let deployment = Deployment { name: &name.parse().unwrap(), detector: &detector, model: &model };
+    let deployment = Deployment { name: &name.parse().unwrap(), detector, model: &model };
     target("onnxruntime").unwrap().render(&deployment).unwrap()
 }
 

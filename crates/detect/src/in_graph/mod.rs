@@ -11,14 +11,14 @@
 mod boxes;
 mod image;
 mod place;
+mod plugin;
 mod preprocess;
-mod reference;
 mod resample;
 mod suppress;
 mod taps;
 
+pub use plugin::PluginCut;
 pub use preprocess::preprocess_in_graph;
-pub use reference::{SuppressionNode, stand_in};
 pub use suppress::{MOST_ROWS, Suppression, SuppressionForm, suppress_in_graph};
 
 use graph::{Builder, DataType, Dim, Model, Shapes, Tensor, Value};
@@ -41,7 +41,7 @@ fn builder(model: &Model, name: &str, what: &'static str) -> Result<Builder, Err
     let opset = model.opset();
     if !Builder::OPSETS.contains(&opset) {
         let (least, most) = (Builder::OPSETS.start(), Builder::OPSETS.end());
-        let reason = format!("the graph is of operator set {opset}, {least} to {most} can be extended");
+        let reason = format!("the graph is of operator set {opset}, {least} to {most} can be extended (`--opset 17`)");
         return Err(refused(what, reason));
     }
     Ok(Builder::new(name, opset))
@@ -101,7 +101,7 @@ fn output(
 /// A dimension as a number.
 fn fixed(dim: &Dim, what: &'static str, of: &str) -> Result<usize, Error> {
     let size = dim.fixed().filter(|size| *size > 0);
-    size.ok_or_else(|| refused(what, format!("{of} is not a known number: simplify the graph first")))
+    size.ok_or_else(|| refused(what, format!("{of} is not a known number: simplify the graph first (`--simplify`)")))
 }
 
 /// The elements from `start` on along `axis`, however many there are.

@@ -37,7 +37,7 @@ pub(super) fn place(
         }
         Resize::ShortestEdge { .. } => Err(refused(
             PREPROCESSING,
-            "the policy `shortest_edge` gives each frame another size; export the model with a fixed one",
+            "the policy `shortest_edge` gives each frame another size; export the model with `--resize stretch` or `letterbox`",
         )),
     }
 }

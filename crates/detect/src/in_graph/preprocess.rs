@@ -111,7 +111,7 @@ fn front(
     let Some(frames) = &described.frames else {
         return Err(refused(PREPROCESSING, "no layout of frames was given"));
     };
-    let image = image::open(&mut b, network, &described.tensor, frames, batch);
+    let image = b.scoped("frames", |b| image::open(b, network, &described.tensor, frames, batch));
     let place = b.scoped("frames", |b| place(b, network, &image.size, format))?;
     let pixels = b.scoped("frames", |b| {
         let pixels = resized(b, network, &image, &place);

@@ -127,7 +127,7 @@ fn model_header(path: &Path) -> Result<Model, Error> {
 }
 
 /// Everything that was asked for, in the fixed order.
-fn apply(model: &mut Model, options: &Optimizing) -> Result<Vec<Applied>, Error> {
+pub(crate) fn apply(model: &mut Model, options: &Optimizing) -> Result<Vec<Applied>, Error> {
     let mut applied = Vec::new();
     let mut timed = |pass: &'static str, work: &mut dyn FnMut() -> Result<Outcome, Error>| {
         let started = Instant::now();
@@ -159,7 +159,7 @@ fn apply(model: &mut Model, options: &Optimizing) -> Result<Vec<Applied>, Error>
 }
 
 /// The detector's description goes by the names of the graph.
-fn follow_names(model: &mut Model, renames: &[(String, String)]) {
+pub(crate) fn follow_names(model: &mut Model, renames: &[(String, String)]) {
     if renames.is_empty() {
         return;
     }
@@ -173,7 +173,7 @@ fn follow_names(model: &mut Model, renames: &[(String, String)]) {
 
 /// The fields that hold names of the graph.
 const NAMES: &[&str] =
-    &["tensor", "image_size", "mask", "logits", "boxes", "output", "count", "scores", "classes"];
+    &["tensor", "uv", "image_size", "logits", "boxes", "output", "count", "scores", "classes"];
 
 fn rename_in(value: &mut serde_json::Value, renames: &[(String, String)]) {
     let Some(fields) = value.as_object_mut() else { return };
@@ -191,7 +191,7 @@ fn rename_in(value: &mut serde_json::Value, renames: &[(String, String)]) {
 }
 
 /// Writes a model, with its weights beside it where `split` asks; `look` sees the file before it has its name.
-fn write_model(
+pub(crate) fn write_model(
     model: &mut Model,
     folder: &Path,
     to: &Path,

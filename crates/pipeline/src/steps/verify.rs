@@ -84,9 +84,10 @@ pub(crate) fn verify(
     bounds: &Bounds,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Vec<Check>, Error> {
-    let plan = plan(subject.max_batch, images.images.len());
-    let total = (images.images.len() + plan.len()) as u64;
+    let everything: Vec<usize> = (0..images.images.len()).collect();
+    let total = (everything.len() + plan(subject.max_batch, &everything, &everything).len()) as u64;
     let (references, rounding) = references(subject, images, bounds, &|done| progress(done, total))?;
+    let plan = plan(subject.max_batch, &everything, &alike(subject, &references));
     let mut network = Network::load(subject.delivered, subject.detector, subject.backend, None)?;
     let mut checks = vec![description_check(subject)];
     if let Some(claimed) = subject.claims {
@@ -147,15 +148,21 @@ struct Trial {
     batches: Vec<Vec<usize>>,
 }
 
-/// Batch 1, the middle, the maximum; the same image in every row; rows permuted.
-fn plan(max_batch: usize, images: usize) -> Vec<Trial> {
-    let everything: Vec<usize> = (0..images).collect();
+/// The images that may be in one batch: all of them, or those of the first one's size where the graph takes raw frames.
+fn alike(subject: &Subject<'_>, references: &[Reference]) -> Vec<usize> {
+    let size = |at: &usize| references[*at].geometry.original;
+    let any = subject.detector.input.frames.is_none();
+    (0..references.len()).filter(|at| any || size(at) == size(&0)).collect()
+}
+
+/// Batch 1 of `everything`; of images that are `alike` the middle, the maximum, the same image in every row, rows permuted.
+fn plan(max_batch: usize, everything: &[usize], alike: &[usize]) -> Vec<Trial> {
     let mut trials =
         vec![Trial { title: "batch 1".into(), batches: everything.iter().map(|at| vec![*at]).collect() }];
     if max_batch < 2 {
         return trials;
     }
-    let full = |batch: usize| -> Vec<usize> { (0..batch).map(|at| at % images).collect() };
+    let full = |batch: usize| -> Vec<usize> { alike.iter().copied().cycle().take(batch).collect() };
     let middle = max_batch.div_ceil(2);
     if middle > 1 && middle < max_batch {
         trials.push(Trial { title: format!("batch {middle}"), batches: vec![full(middle)] });
@@ -394,7 +401,7 @@ mod tests {
 
     #[test]
     fn every_batch_is_full_and_every_image_is_seen_alone() {
-        let trials = plan(4, 3);
+        let trials = plan(4, &[0, 1, 2], &[0, 1, 2]);
         let shapes: Vec<(&str, Vec<usize>)> = trials
             .iter()
             .map(|trial| (trial.title.as_str(), trial.batches.iter().map(Vec::len).collect()))
@@ -404,6 +411,8 @@ mod tests {
         assert_eq!(shapes[2], ("batch 4", vec![4]));
         assert_eq!(trials[3].batches, [[0, 0, 0, 0]]);
         assert_eq!(trials[4].batches, [[0, 2, 1, 0]]);
-        assert_eq!(plan(1, 3).len(), 1);
+        assert_eq!(plan(1, &[0, 1, 2], &[0, 1, 2]).len(), 1);
+        // Frames of one batch are of one size.
+        assert_eq!(plan(4, &[0, 1, 2], &[0, 2])[2].batches, [[0, 2, 0, 2]]);
     }
 }

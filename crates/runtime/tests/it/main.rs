@@ -13,6 +13,8 @@ mod python_exporter;
 #[cfg(test)]
 mod stored;
 #[cfg(test)]
+mod suppression;
+#[cfg(test)]
 mod usable;
 #[cfg(test)]
 mod written;

@@ -3,7 +3,7 @@
 //! nvinfer computes `factor * (x - offset)` on bytes 0–255, so its keys follow from scale, mean and std by algebra;
 //! where they cannot (one factor, three deviations) the section says so instead of rounding.
 
-use detect::{ChannelOrder, Detector, ElementType, Filter, Head, ImageInput, Resize};
+use detect::{ChannelOrder, Detector, Filter, Head, ImageInput, Resize};
 
 use super::{counted, heading, paragraph, short};
 use crate::report::ReportData;
@@ -76,26 +76,14 @@ fn precisions(manifest: &Manifest) -> String {
 }
 
 fn input(input: &ImageInput) -> Text {
-    let dtype = element(input.dtype);
-    let shape = format!("{dtype} [batch, 3, {}, {}]", input.height, input.width);
-    let mut text = Text::new().code(&input.tensor).plain(format!(" {shape}"));
-    if let Some(mask) = &input.mask {
-        text = text
-            .plain(", ")
-            .code(&mask.tensor)
-            .plain(format!(" int64 [batch, {}, {}]", mask.height, mask.width));
+    let mut text = Text::new();
+    for (place, (name, dtype, shape)) in input.tensors().into_iter().enumerate() {
+        text = if place == 0 { text } else { text.plain(", ") };
+        text = text.code(name).plain(format!(" {dtype} [{shape}]"));
     }
-    if let Some(size) = &input.image_size {
-        text = text.plain(", ").code(size).plain(" int64 [batch, 2]");
-    }
-    text
-}
-
-fn element(dtype: ElementType) -> &'static str {
-    match dtype {
-        ElementType::F32 => "float32",
-        ElementType::F16 => "float16",
-        ElementType::U8 => "uint8",
+    match &input.frames {
+        Some(frames) => text.plain(format!(": {}", frames.about())),
+        None => text,
     }
 }
 
@@ -197,15 +185,19 @@ pub(super) fn system(data: &ReportData) -> Section {
 pub(super) fn preprocessing(data: &ReportData) -> Section {
     let input = &data.manifest.detector.input;
     let keys = nvinfer_keys(input);
-    let mut rows = vec![
+    let mut rows: Vec<(&str, Text)> = vec![
         ("Resolution", format!("{} × {} pixels", input.width, input.height).into()),
         ("Resize", resize(input).into()),
         ("Interpolation", filter(input).into()),
         ("Colour", colour(input.channels).into()),
         ("Values", values(input)),
-        ("Element type", element(input.dtype).into()),
+        ("Element type", input.dtype.name().into()),
     ];
-    let note = if let Some((factor, offsets)) = keys {
+    let note = if let Some(frames) = &input.frames {
+        rows.insert(0, ("Frames", format!("{}: all of this is computed in the graph", frames.about()).into()));
+        "The graph takes raw frames and gives boxes in pixels of the frame: whoever runs it neither resizes nor normalises. \
+         nvinfer feeds planes of floats, so it cannot feed this graph."
+    } else if let Some((factor, offsets)) = keys {
         rows.push(("net-scale-factor", Text::new().code(exact(factor))));
         rows.push(("offsets", Text::new().code(offsets)));
         "nvinfer computes net-scale-factor × (byte − offset), which is the same arithmetic."
@@ -239,6 +231,9 @@ pub(super) fn nvinfer_config(detector: &Detector) -> (String, Vec<&'static str>)
     let input = &detector.input;
     let mut limits = Vec::new();
     let mut lines = vec!["[property]".to_owned()];
+    if input.frames.is_some() {
+        limits.push("the graph takes raw frames, nvinfer feeds planes of floats: use the model without preprocessing in its graph");
+    }
     if let Some((factor, offsets)) = nvinfer_keys(input) {
         lines.push(format!("net-scale-factor={}", exact(factor)));
         lines.push(format!("offsets={offsets}"));

@@ -67,8 +67,35 @@ def resized(spec, image, size):
     return image.transform(size, Image.Transform.AFFINE, steps, FILTERS[spec["filter"]])
 
 
+def nv12(image, matrix):
+    """Brightness, and the mean colour of each block of 2 x 2 pixels; limited range."""
+    red, blue = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}[matrix]
+    shares = np.array([red, 1 - red - blue, blue])
+    pixels = np.asarray(image, np.float64)
+    to_bytes = lambda values: np.clip(values + 0.5, 0, 255).astype(np.uint8)
+    rows, columns = np.arange(0, image.height, 2), np.arange(0, image.width, 2)
+    sums = np.add.reduceat(np.add.reduceat(pixels, rows, 0), columns, 1)
+    counts = np.minimum(2, image.height - rows)[:, None] * np.minimum(2, image.width - columns)
+    means = sums / counts[..., None]
+    part = lambda at, share: 128 + 224 / 255 * (means[..., at] - means @ shares) / (2 * (1 - share))
+    colour = np.stack([to_bytes(part(2, blue)), to_bytes(part(0, red))], -1)
+    return to_bytes(16 + 219 / 255 * (pixels @ shares)), colour
+
+
+def raw_frames(spec, image):
+    """What a graph takes that does the rest itself; boxes come out in pixels of the image."""
+    frames = spec["frames"]
+    if frames["layout"] == "nv12":
+        light, colour = nv12(image, frames["matrix"])
+        return {spec["tensor"]: light[None], frames["uv"]: colour[None]}, None
+    pixels = np.asarray(image)
+    return {spec["tensor"]: np.ascontiguousarray(pixels if frames["layout"] == "rgb" else pixels[..., ::-1])[None]}, None
+
+
 def inputs(spec, image):
     """The graph's inputs for one image, and the way back for its boxes."""
+    if spec.get("frames"):
+        return raw_frames(spec, image)
     size, corner, per_unit, per_pixel = geometry(spec, *image.size)
     scale, mean, std = (np.asarray(spec[key], np.float32).astype(np.float64) for key in ("scale", "mean", "std"))
     pixels = np.asarray(resized(spec, image, size), np.float64)
@@ -155,15 +182,15 @@ def suppressed(boxes, labels, overlap):
 
 def placed(form, boxes, way_back):
     """Corners in pixels of the original image."""
+    if form == "xyxy_original":
+        return boxes
     corner, per_unit, per_pixel = way_back
     if form.startswith("cxcywh"):
         half = boxes[:, 2:] / 2
         boxes = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], 1)
     if form.endswith("normalized"):
         return boxes * np.tile(per_unit, 2) - np.tile(corner * per_pixel, 2)
-    if form.endswith("pixels"):
-        return (boxes - np.tile(corner, 2)) * np.tile(per_pixel, 2)
-    return boxes
+    return (boxes - np.tile(corner, 2)) * np.tile(per_pixel, 2)
 
 
 HEADS = {"queries": queries, "dense": dense, "end_to_end": end_to_end, "end_to_end_parts": end_to_end_parts}
@@ -187,7 +214,7 @@ def detections(detector, out, image, way_back, threshold=None):
     if head.get("iou") is not None:
         kept = suppressed(boxes, labels, head["iou"])
         boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-    if kind in ("dense", "end_to_end") or head.get("iou") is not None:  # as the originals do
+    if kind in ("dense", "end_to_end") or head.get("iou") is not None or head.get("clip"):  # as the originals do
         boxes = np.clip(boxes, 0, np.tile(image.size, 2))
     return [(int(l), float(s), [float(v) for v in b]) for l, s, b in zip(labels[:300], scores, boxes)]
 

@@ -5,7 +5,7 @@
 
 mod program;
 
-use detect::{Detector, ElementType, Head};
+use detect::{Detector, Head};
 
 use super::{Deployment, Target};
 use crate::{Error, FileTree, PackageName};
@@ -66,18 +66,13 @@ fn filled(template: &str, values: &[(&str, &str)]) -> String {
 
 fn readme(name: &PackageName, file: &str, detector: &Detector) -> String {
     let input = &detector.input;
-    let element = match input.dtype {
-        ElementType::F32 => "float32",
-        ElementType::F16 => "float16",
-        ElementType::U8 => "uint8",
+    let row = |(name, dtype, shape): (&str, &str, String)| {
+        let note = if input.image_size.as_deref() == Some(name) { " (width, height of the image)" } else { "" };
+        format!("| `{name}` | {dtype} | {shape}{note} |")
     };
-    let mut inputs =
-        vec![format!("| `{}` | {element} | batch, 3, {}, {} |", input.tensor, input.height, input.width)];
-    if let Some(mask) = &input.mask {
-        inputs.push(format!("| `{}` | int64 | batch, {}, {} |", mask.tensor, mask.height, mask.width));
-    }
-    if let Some(size) = &input.image_size {
-        inputs.push(format!("| `{size}` | int64 | batch, 2 (width, height of the image) |"));
+    let mut inputs: Vec<String> = input.tensors().into_iter().map(row).collect();
+    if let Some(frames) = &input.frames {
+        inputs.push(format!("\nThe model takes {} as they are, and gives boxes in their pixels.", frames.about()));
     }
     filled(
         include_str!("README.md.in"),

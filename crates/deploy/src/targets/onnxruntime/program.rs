@@ -5,8 +5,8 @@
 use std::fmt::Write;
 
 use detect::{
-    Activation, Background, BoxFormat, ChannelOrder, DenseLayout, Detector, ElementType, Filter, Head,
-    ImageInput, PixelMask, Resize, Selection,
+    Activation, Background, BoxFormat, ChannelOrder, DenseLayout, Detector, ElementType, Filter, Frames, Head,
+    ImageInput, Matrix, PixelMask, Resize, Selection,
 };
 
 use super::filled;
@@ -64,10 +64,11 @@ pub(super) fn main(name: &PackageName, model: &str, detector: &Detector) -> Stri
             ("TO_ELEMENT", to_element),
             ("RESIZE_USE", resize_use),
             ("ALGORITHM", &algorithm),
-            ("INPUT", &quoted(&input.tensor)),
-            ("MORE_INPUTS", &more_inputs(input)),
+            ("PIXELS", pixels(input)),
+            ("INPUTS", &inputs(input)),
             ("PLACE", &place(&input.resize)),
             ("MASK", &input.mask.as_ref().map_or_else(String::new, mask)),
+            ("NV12", &input.frames.as_ref().map_or_else(String::new, nv12)),
             ("HALF_VALUES", half_values),
             ("SUPPRESS", &suppress),
             ("CLIP", clip),
@@ -131,11 +132,33 @@ fn padding(input: &ImageInput) -> String {
     format!("[{}]", [0, 1, 2].map(plane).join(", "))
 }
 
-fn more_inputs(input: &ImageInput) -> String {
+/// What is made of an image before the graph runs.
+fn pixels(input: &ImageInput) -> &'static str {
+    match &input.frames {
+        None => "        let pixels = tensor(&image, &place)?;\n",
+        Some(Frames::Rgb) => "        let pixels = image.as_raw().clone();\n",
+        Some(Frames::Bgr) => {
+            "        let pixels: Vec<u8> = image.pixels().flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]).collect();\n"
+        }
+        Some(Frames::Nv12 { .. }) => "        let (light, colour) = nv12(&image);\n",
+    }
+}
+
+fn inputs(input: &ImageInput) -> String {
     let mut lines = String::new();
     let mut add = |name: &str, value: &str| {
         let _ = writeln!(lines, "            {} => Tensor::from_array({value})?,", quoted(name));
     };
+    let (height, width) = ("image.height() as usize", "image.width() as usize");
+    match &input.frames {
+        None => add(&input.tensor, "([1, 3, HEIGHT, WIDTH], pixels)"),
+        Some(Frames::Rgb | Frames::Bgr) => add(&input.tensor, &format!("([1, {height}, {width}, 3], pixels)")),
+        Some(Frames::Nv12 { uv, .. }) => {
+            add(&input.tensor, &format!("([1, {height}, {width}], light)"));
+            let half = |side: &str| format!("({side}).div_ceil(2)");
+            add(uv, &format!("([1, {}, {}, 2], colour)", half(height), half(width)));
+        }
+    }
     if let Some(PixelMask { tensor, width, height }) = &input.mask {
         add(tensor, &format!("([1, {height}, {width}], mask(&place))"));
     }
@@ -143,6 +166,15 @@ fn more_inputs(input: &ImageInput) -> String {
         add(name, "([1, 2], vec![image.width() as i64, image.height() as i64])");
     }
     lines
+}
+
+fn nv12(frames: &Frames) -> String {
+    let Frames::Nv12 { matrix, .. } = frames else { return String::new() };
+    let (red, blue) = match matrix {
+        Matrix::Bt601 => ("0.299", "0.114"),
+        Matrix::Bt709 => ("0.2126", "0.0722"),
+    };
+    filled(include_str!("rust/nv12.rs.in"), &[("RED", red), ("BLUE", blue)])
 }
 
 fn mask(mask: &PixelMask) -> String {

@@ -1,9 +1,9 @@
 //! Suppression of every head against decoding, on random outputs of several images.
 
-use detect::in_graph::{MOST_ROWS, Suppression, SuppressionForm, SuppressionNode, suppress_in_graph};
+use detect::in_graph::{MOST_ROWS, PluginCut, Suppression, SuppressionForm, suppress_in_graph};
 use detect::{
     Activation, Background, BoxFormat, ChannelOrder, DenseLayout, Detection, Detections, Detector,
-    ElementType, Error, Filter, Geometry, Head, ImageInput, Labels, Resize, Selection, Thresholds, suppress,
+    ElementType, Error, Filter, Geometry, Head, ImageInput, Labels, Resize, Selection, Thresholds, suppress_all,
 };
 use graph::{Builder, DataType, Dim, Model, Tensor};
 
@@ -125,13 +125,8 @@ fn expected(detector: &Detector, outputs: &Named, options: &Suppression) -> Vec<
     };
     let mut all = detector.decode(outputs, &geometries(detector), &thresholds).unwrap();
     for found in all.iter_mut().filter(|_| agnostic) {
-        let numbered: Vec<Detection> = found.iter().map(|one| Detection { label: 0, ..*one }).collect();
-        let kept = suppress(numbered, options.iou);
-        *found = kept
-            .into_iter()
-            .map(|one| *found.iter().find(|own| own.bbox == one.bbox && own.score == one.score).unwrap())
-            .take(options.top_k)
-            .collect();
+        *found = suppress_all(std::mem::take(found), options.iou);
+        found.truncate(options.top_k);
     }
     all
 }
@@ -348,7 +343,7 @@ fn the_plug_in_is_what_tensorrt_reads() {
     assert_eq!(shape(&node.inputs[0]), [Dim::batch(), 40.into(), 4.into()]);
     assert_eq!(shape(&node.inputs[1]), [Dim::batch(), 40.into(), CLASSES.into()]);
     assert!(matches!(described.head, Head::EndToEndParts { clip: true, .. }));
-    assert!(SuppressionNode::cut(&model).unwrap().unwrap().after.is_none());
+    assert!(PluginCut::new(&model).unwrap().unwrap().after.is_none());
 }
 
 #[test]

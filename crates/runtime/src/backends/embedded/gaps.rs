@@ -9,12 +9,13 @@
 
 use graph::{Graph, Model, Node};
 
-use super::NAME;
+use super::{NAME, suppression};
 use crate::Error;
 
 /// The same for users, in lines.
 pub(super) const KNOWN: &[&str] = &[
-    "refuses cubic `Resize`, padding `SAME_LOWER`, and softmax over several dimensions (before opset 13)",
+    "refuses cubic `Resize`, padding `SAME_LOWER`, softmax over several dimensions (before opset 13), and \
+     `NonMaxSuppression` inside `If`, `Loop` and `Scan`",
     "computes `float16` and `float64` graphs in `float32`, and `int64` in 32 bits",
 ];
 
@@ -30,17 +31,20 @@ static GAPS: &[Gap] = &[
     ("AveragePool", same_lower),
     ("Softmax", flattening_softmax),
     ("LogSoftmax", flattening_softmax),
+    (suppression::OPERATOR, inner_suppression),
 ];
 
 /// What a node's meaning depends on besides itself.
 struct Scope<'a> {
     opset: i64,
     graph: &'a Graph,
+    /// Whether the graph is inside a node.
+    inner: bool,
 }
 
 /// Refuses the first node that would be computed wrongly.
 pub(super) fn check(model: &Model) -> Result<(), Error> {
-    check_graph(&Scope { opset: model.opset(), graph: &model.graph })
+    check_graph(&Scope { opset: model.opset(), graph: &model.graph, inner: false })
 }
 
 fn check_graph(scope: &Scope<'_>) -> Result<(), Error> {
@@ -60,7 +64,7 @@ fn check_graph(scope: &Scope<'_>) -> Result<(), Error> {
             });
         }
         for inner in node.subgraphs() {
-            check_graph(&Scope { graph: inner, ..*scope })?;
+            check_graph(&Scope { graph: inner, inner: true, ..*scope })?;
         }
     }
     Ok(())
@@ -68,6 +72,11 @@ fn check_graph(scope: &Scope<'_>) -> Result<(), Error> {
 
 fn cubic(node: &Node, _: &Scope<'_>) -> Option<&'static str> {
     (node.text("mode") == Some("cubic")).then_some("cubic interpolation would be computed as linear")
+}
+
+/// Elsewhere the graph is cut there.
+fn inner_suppression(_: &Node, scope: &Scope<'_>) -> Option<&'static str> {
+    scope.inner.then_some("inside `If`, `Loop` or `Scan` boxes of different images and classes would suppress each other")
 }
 
 fn same_lower(node: &Node, _: &Scope<'_>) -> Option<&'static str> {

@@ -1,12 +1,15 @@
 //! `rten`, compiled in: runs on every machine with nothing installed.
 //!
 //! The library knows fewer element types than ONNX and quietly approximates a few operators; `gaps.rs` lists both. It
-//! may panic on a graph that lies about itself, so every call into it is fenced.
+//! may panic on a graph that lies about itself, so every call into it is fenced. Suppression, which it computes otherwise than
+//! ONNX says, is computed here, between two parts of the graph.
 
 mod convert;
 mod gaps;
 mod observe;
 mod outline;
+mod parts;
+mod suppression;
 
 use std::sync::Arc;
 
@@ -17,6 +20,7 @@ use crate::backends::fenced;
 use crate::{Backend, Error, LoadOptions, Machine, OnnxSource, Probe, Session, checks};
 use convert::Input;
 use outline::{Outline, OutlineNode};
+use parts::Parts;
 
 pub use observe::{Observer, record_shapes};
 
@@ -44,10 +48,20 @@ impl Backend for Embedded {
 
     fn load(&self, source: OnnxSource<'_>, options: &LoadOptions) -> Result<Box<dyn Session>, Error> {
         let (outline, source) = source.read(Outline::new)?;
+        let (parts, source) = if outline.suppresses() {
+            let (parts, source) = Parts::cut(source)?;
+            (Some(parts), source)
+        } else {
+            (None, source)
+        };
         let engine = Engine::load(&outline, source, options, true)?;
         let Outline { inputs, outputs, .. } = outline;
-        let output_ids = outputs.iter().map(|info| engine.id(&info.name)).collect::<Result<_, _>>()?;
-        Ok(Box::new(EmbeddedSession { engine, inputs, outputs, output_ids }))
+        let whole = |info: &ValueInfo| engine.id(&info.name);
+        let output_ids = match &parts {
+            None => outputs.iter().map(whole).collect::<Result<_, _>>()?,
+            Some(_) => Vec::new(),
+        };
+        Ok(Box::new(EmbeddedSession { engine, inputs, outputs, output_ids, parts }))
     }
 }
 
@@ -56,6 +70,8 @@ struct EmbeddedSession {
     inputs: Vec<ValueInfo>,
     outputs: Vec<ValueInfo>,
     output_ids: Vec<NodeId>,
+    /// Set when the graph is run in parts.
+    parts: Option<Parts>,
 }
 
 impl Session for EmbeddedSession {
@@ -69,11 +85,16 @@ impl Session for EmbeddedSession {
 
     fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
         let fed = feed(&self.inputs, inputs)?;
-        let mut values = Vec::with_capacity(fed.len());
-        for (name, input) in &fed {
-            values.push((self.engine.id(name)?, input.view(name)?.into()));
-        }
-        let results = self.engine.run(values, &self.output_ids)?;
+        let results = match &self.parts {
+            Some(parts) => parts.run(&self.engine, &fed, &self.outputs)?,
+            None => {
+                let mut values = Vec::with_capacity(fed.len());
+                for (name, input) in &fed {
+                    values.push((self.engine.id(name)?, input.view(name)?.into()));
+                }
+                self.engine.run(values, &self.output_ids)?
+            }
+        };
         self.outputs
             .iter()
             .zip(results)
@@ -127,6 +148,12 @@ impl Engine {
         self.model
             .find_node(value)
             .ok_or_else(|| Error::Load { backend: NAME, reason: format!("the graph has no value `{value}`") })
+    }
+
+    /// A constant of the graph.
+    fn constant(&self, value: &str) -> Result<rten::Value, Error> {
+        let made = self.run(Vec::new(), &[self.id(value)?])?.pop();
+        made.ok_or_else(|| Error::Run { backend: NAME, reason: format!("nothing made the value `{value}`") })
     }
 
     fn run(

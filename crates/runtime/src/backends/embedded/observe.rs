@@ -12,6 +12,7 @@ use rten_tensor::Layout;
 
 use super::convert::{self, Input};
 use super::outline::{Outline, OutlineNode};
+use super::suppression::Suppression;
 use super::{Engine, feed};
 use crate::{Error, LoadOptions, OnnxSource};
 
@@ -26,8 +27,10 @@ pub struct Observer {
     stretches: Vec<Stretch>,
 }
 
-/// A few nodes that run together.
+/// A few nodes that run together, or one suppression.
 struct Stretch {
+    /// What the library must not compute; then it is all there is.
+    suppression: Option<Suppression>,
     /// Values from before that they read.
     needs: Vec<(String, NodeId)>,
     /// Values that they make, in order.
@@ -114,6 +117,17 @@ fn walk(
     let fed: HashMap<&str, Input> = feed(declared, inputs)?.into_iter().collect();
     let mut alive: HashMap<&str, Value> = HashMap::new();
     for stretch in stretches {
+        if let Some(suppression) = &stretch.suppression {
+            let kept = suppression.run(&|name| match (alive.get(name), fed.get(name)) {
+                (Some(value), _) => Ok(value.clone()),
+                (None, Some(input)) => Ok(input.view(name)?.to_owned()),
+                (None, None) => engine.constant(name),
+            })?;
+            visit(&suppression.kept, &kept)?;
+            alive.insert(&suppression.kept, kept);
+            stretch.ends.iter().for_each(|name| drop(alive.remove(name.as_str())));
+            continue;
+        }
         let mut views = Vec::with_capacity(stretch.needs.len());
         for (name, id) in &stretch.needs {
             if let Some(value) = alive.get(name.as_str()) {
@@ -139,19 +153,24 @@ fn walk(
 fn plan(outline: &Outline, engine: &Engine) -> Vec<Stretch> {
     let id = |name: &str| engine.model.find_node(name).map(|id| (name.to_owned(), id));
     let nodes: Vec<&OutlineNode> = outline.nodes.iter().filter(|node| node.op != "Constant").collect();
+    let mut groups: Vec<&[&OutlineNode]> = Vec::new();
+    for run in nodes.chunk_by(|a, b| a.suppression.is_none() && b.suppression.is_none()) {
+        groups.extend(run.chunks(STRETCH));
+    }
     let mut last_use: HashMap<&str, usize> = HashMap::new();
-    for (at, node) in nodes.iter().enumerate() {
-        last_use.extend(node.reads.iter().map(|name| (name.as_str(), at / STRETCH)));
+    for (at, group) in groups.iter().enumerate() {
+        last_use.extend(group.iter().flat_map(|node| &node.reads).map(|name| (name.as_str(), at)));
     }
     let mut made: HashSet<&str> = outline.inputs.iter().map(|info| info.name.as_str()).collect();
     let mut stretches = Vec::new();
-    for (at, group) in nodes.chunks(STRETCH).enumerate() {
+    for (at, group) in groups.into_iter().enumerate() {
         let reads = group.iter().flat_map(|node| &node.reads).map(String::as_str);
         let needs: BTreeSet<&str> = reads.filter(|name| made.contains(name)).collect();
         let makes: Vec<&str> = group.iter().flat_map(|node| &node.makes).map(String::as_str).collect();
         made.extend(&makes);
         let done = |name: &&&str| last_use.get(**name).is_none_or(|last| *last <= at);
         stretches.push(Stretch {
+            suppression: group.first().and_then(|node| node.suppression.clone()),
             ends: needs.iter().chain(&makes).filter(done).map(|name| (*name).to_owned()).collect(),
             needs: needs.iter().filter_map(|name| id(name)).collect(),
             makes: makes.iter().filter_map(|name| id(name)).collect(),

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use graph::{DataType, Graph, Model, Node, ValueInfo};
 
 use super::gaps;
+use super::suppression::Suppression;
 use crate::Error;
 
 /// The names of a graph.
@@ -26,6 +27,8 @@ pub(super) struct OutlineNode {
     /// Values that it or a graph inside it reads. Names that only the inner graph knows are among them.
     pub(super) reads: Vec<String>,
     pub(super) makes: Vec<String>,
+    /// What the node computes, when the library must not.
+    pub(super) suppression: Option<Suppression>,
 }
 
 impl Outline {
@@ -33,7 +36,7 @@ impl Outline {
     pub(super) fn new(model: Model) -> Result<Self, Error> {
         gaps::check(&model)?;
         let graph = model.graph;
-        let nodes = graph.nodes.iter().map(OutlineNode::new).collect();
+        let nodes = graph.nodes.iter().map(|node| OutlineNode::new(node, &graph)).collect();
         let infos = graph.values.into_values().chain(graph.outputs.iter().cloned());
         let dtypes = infos.filter_map(|info| Some((info.name, info.dtype?))).collect();
         let owned = |infos: Vec<ValueInfo>| {
@@ -41,15 +44,22 @@ impl Outline {
         };
         Ok(Self { inputs: owned(graph.inputs), outputs: owned(graph.outputs), nodes, dtypes })
     }
+
+    /// Whether the graph has a node that the library must not compute.
+    pub(super) fn suppresses(&self) -> bool {
+        self.nodes.iter().any(|node| node.suppression.is_some())
+    }
 }
 
 impl OutlineNode {
-    fn new(node: &Node) -> Self {
+    /// The names of one node of this graph.
+    pub(super) fn new(node: &Node, graph: &Graph) -> Self {
         let mut reads = node.inputs.clone();
         node.subgraphs().for_each(|inner| captured(inner, &mut reads));
         reads.retain(|name| !name.is_empty());
         let makes = node.outputs.iter().filter(|name| !name.is_empty()).cloned().collect();
-        Self { name: node.name.clone(), op: node.op_type.clone(), reads, makes }
+        let suppression = Suppression::of(node, graph);
+        Self { name: node.name.clone(), op: node.op_type.clone(), reads, makes, suppression }
     }
 
     /// The node's name, or its first output where it has none.
