@@ -37,14 +37,8 @@ pub(crate) struct PlanArgs {
     /// Folder of images, or a COCO file that names some, that ranges are taken from (or graphs compared on, as `--images`)
     #[arg(long, value_name = "PATH", help_heading = "Precision", requires = "image_job")]
     calibrate: Option<PathBuf>,
-    /// Backend that runs the model on images (`sightline list backends`)
-    #[arg(
-        long,
-        value_name = "NAME",
-        help_heading = "Precision",
-        default_value = "embedded",
-        requires = "image_job"
-    )]
+    /// Backend that runs the model, to compare, to score, to time (`sightline list backends`)
+    #[arg(long, value_name = "NAME", default_value = "embedded")]
     backend: String,
     /// Most seconds of timing for each candidate
     #[arg(long, value_name = "SECONDS", help_heading = "Precision", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]

@@ -70,13 +70,14 @@ fn batch_operator_set_names_and_weights_are_set() {
 #[test]
 fn wrong_options_leave_nothing() {
     let home = tempfile::tempdir().unwrap();
-    let refused: [(&[&str], i32); 6] = [
+    let refused: [(&[&str], i32); 7] = [
         (&["--batch", "none"], 2),
         (&["--opset", "12"], 20),
         (&["--rename", "nothing=x"], 20),
         (&["--extract-outputs", "nothing"], 20),
         (&["--freeze", "nothing=1"], 2),
         (&["--rename", "x"], 2),
+        (&["--backend", "abacus"], 30),
     ];
     for (options, code) in refused {
         let ran = optimize(home.path(), &dense(), &[options, &["--out", "refused.onnx"]].concat());

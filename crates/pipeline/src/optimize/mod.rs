@@ -46,6 +46,8 @@ pub struct Optimizing {
     pub external: Option<ExternalData>,
     /// Leaves out the comparison of the outputs.
     pub unchecked: bool,
+    /// The backend that runs both for it; `None` is the embedded one.
+    pub backend: Option<String>,
 }
 
 /// What an input is frozen to.
@@ -89,10 +91,13 @@ pub struct Optimized {
 /// Applies passes to the ONNX file `from` and writes `to`.
 ///
 /// # Errors
-/// [`Error::Graph`] from a pass, with the node that it cannot treat; [`Error::Changed`] when the outputs are not what they
-/// were. Nothing is left under the final name then.
+/// [`Error::Graph`] from a pass, with the node that it cannot treat; [`Error::Runtime`] for a backend that is not there;
+/// [`Error::Changed`] when the outputs are not what they were. Nothing is left under the final name then.
 pub fn optimize(from: &Path, options: &Optimizing, to: &Path) -> Result<Optimized, Error> {
     let started = Instant::now();
+    if let Some(name) = options.backend.as_ref().filter(|_| !options.unchecked) {
+        runtime::backend(name)?.probe()?;
+    }
     let beside = from.parent().unwrap_or(Path::new(""));
     let mut model = graph::onnx::read(map_file(from)?, &|location| {
         map_file(&beside.join(location)).map_err(|error| crate::chain(&error))

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Frozen, Optimizing};
 use crate::{Error, map_file};
 
-/// Where both graphs are run.
+/// Where both graphs are run, unless another backend is named.
 const BACKEND: &str = "embedded";
 /// The bound, in parts of an output's scale.
 const BOUND: f64 = 1e-5;
@@ -77,13 +77,13 @@ pub(super) fn compare(
         let found = options.rename.iter().find(|(old, _)| old == name);
         found.map_or_else(|| name.clone(), |(_, new)| new.clone())
     };
-    let mut old = match load(from) {
+    let mut old = match load(from, options) {
         Ok(session) => session,
         Err(error) => {
             return Ok(Sameness::not_run(format!("the source does not run here: {}", crate::chain(&error))));
         }
     };
-    let mut new = load(to)?;
+    let mut new = load(to, options)?;
     let (mut difference, mut bound) = (0.0_f64, BOUND);
     let whole = |values: Values| -> Values {
         values.into_iter().map(|(name, tensor)| (renamed(&name), tensor)).collect()
@@ -116,8 +116,9 @@ pub(super) fn compare(
     Ok(Sameness { verdict: Verdict::Same, reason: None, difference: Some(difference), bound: Some(bound) })
 }
 
-fn load(path: &Path) -> Result<Box<dyn Session>, Error> {
-    Ok(runtime::backend(BACKEND)?.load(OnnxSource::File(path), &LoadOptions::default())?)
+fn load(path: &Path, options: &Optimizing) -> Result<Box<dyn Session>, Error> {
+    let name = options.backend.as_deref().unwrap_or(BACKEND);
+    Ok(runtime::backend(name)?.load(OnnxSource::File(path), &LoadOptions::default())?)
 }
 
 /// The batch that all inputs are fixed to.
