@@ -93,8 +93,8 @@ fn output(
         (Dim::Fixed(size), _) => Dim::Fixed(size),
         (_, Some(sizes)) if at > 0 => Dim::Fixed(sizes[at]),
         (_, _) if at == 0 => Dim::batch(),
-        (Dim::Symbol(name), _) => Dim::Symbol(name),
-        (Dim::Unknown, _) => Dim::Symbol(format!("size_{at}")),
+        (Dim::Symbol(symbol), _) => Dim::Symbol(symbol),
+        (Dim::Unknown, _) => Dim::Symbol(format!("{name}_size_{at}")),
     };
     Ok(Output { dtype, shape: stated.into_iter().enumerate().map(dim).collect() })
 }
@@ -116,7 +116,7 @@ fn from(b: &mut Builder, x: &Value, axis: usize, start: usize) -> Value {
             b.fail("Slice", format!("{start} and more of {size}"));
             size.into()
         }
-        None => Dim::Symbol("rest".into()),
+        None => Dim::Symbol(format!("{}_from_{start}", x.name())),
     };
     let ends = i64::from(i32::MAX);
     let [starts, ends, axes] = [start as i64, ends, axis as i64].map(|number| b.ints(&[number]));

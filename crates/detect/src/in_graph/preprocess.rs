@@ -159,7 +159,7 @@ fn resized(b: &mut Builder, input: &ImageInput, image: &FrameImage, place: &Plac
     let picture = b.scoped("rows", |b| resample(b, &image.pixels, &rows));
     let batch = picture.shape().first().cloned().unwrap_or_else(Dim::batch);
     let turned = if image.together {
-        let shape = vec![batch, place.rows.target.into(), Dim::Symbol("width".into()), 3.into()];
+        let shape = vec![batch, place.rows.target.into(), image::symbol("width"), 3.into()];
         let pixels = b.reshape_to(&picture, &[0, place.rows.target as i64, -1, 3], shape);
         b.transpose(&pixels, &[0, 3, 2, 1])
     } else {

@@ -21,7 +21,7 @@ fn model(twice: bool) -> Model {
     // Nothing that suppression sees, but read by nodes before and behind it.
     let (larger, doubled) = (b.mul(&boxes, &two), b.mul(&scores, &two));
     let shape = vec![Dim::Symbol("kept".into()), 3.into()];
-    let mut suppress = |b: &mut Builder, scores: &graph::Value, iou: f32| {
+    let suppress = |b: &mut Builder, scores: &graph::Value, iou: f32| {
         let most = b.ints(&[2]);
         let (iou, least) = (b.floats(&[1], vec![iou]), b.floats(&[1], vec![0.5]));
         let fed = [&larger, scores, &most, &iou, &least];

@@ -74,7 +74,7 @@ fn readme(name: &PackageName, file: &str, detector: &Detector) -> String {
     let mut inputs: Vec<String> = input.tensors().into_iter().map(row).collect();
     if let Some(frames) = &input.frames {
         inputs.push(format!(
-            "\nThe model takes {} as they are, and gives boxes in their pixels.",
+            "\nThe model takes {}. Nothing is resized or normalised before; boxes come out in their pixels.",
             frames.about()
         ));
     }

@@ -1,11 +1,15 @@
 //! Frames through a graph that only shows what it sees.
 
+use std::collections::HashMap;
+
 use detect::in_graph::preprocess_in_graph;
 use detect::{
     Activation, BoxFormat, ChannelOrder, DenseLayout, Detector, ElementType, Error, Filter, Frames, Geometry,
     Head, Image, ImageInput, Labels, Matrix, PixelMask, Resize, Selection, Thresholds, preprocess,
 };
 use graph::{Builder, DataType, Dim, Model, Tensor};
+use runtime::OnnxSource;
+use runtime::backends::embedded::record_shapes;
 
 use super::{noise, run};
 
@@ -384,6 +388,47 @@ fn every_operator_set_is_written() {
         let expected = preprocess(&detector.input, &image).unwrap().inputs;
         assert_eq!(difference(named(&found, "seen"), &expected[0].1), (0, 0.0), "{opset}");
         assert_eq!(Detector::from_json(&model.metadata[Detector::METADATA_KEY]).unwrap(), described);
+    }
+}
+
+/// ONNX Runtime re-uses memory by the symbols of shapes: a symbol with two sizes breaks a run there.
+#[test]
+fn a_symbol_names_one_size() {
+    let image = [picture(427, 140)];
+    for (filter, antialias) in [(Filter::Bilinear, true), (Filter::Bilinear, false), (Filter::Lanczos, true)]
+    {
+        for frames in [Frames::Rgb, Frames::nv12(Matrix::Bt709)] {
+            for resize in [Resize::Stretch, CENTRED] {
+                let detector = detector(96, 64, resize, filter, antialias);
+                let (model, described) =
+                    preprocess_in_graph(network(&detector, 17), &detector, frames.clone()).unwrap();
+                let fed = preprocess(&described.input, &image).unwrap().inputs;
+                let fed: Vec<(&str, &Tensor)> =
+                    fed.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+                let mut bytes = Vec::new();
+                graph::onnx::write(&model, &mut bytes).unwrap();
+                let made = record_shapes(OnnxSource::Bytes(bytes), &fed).unwrap();
+                let mut sizes: HashMap<&str, usize> = HashMap::new();
+                let mut stated = 0;
+                for info in model.graph.values.values() {
+                    let (Some(dims), Some((_, shape))) = (&info.shape, made.get(&info.name)) else {
+                        continue;
+                    };
+                    assert_eq!(dims.len(), shape.len(), "{info}");
+                    for (dim, size) in dims.iter().zip(shape) {
+                        match dim {
+                            Dim::Fixed(fixed) => assert_eq!(fixed, size, "{info}"),
+                            Dim::Symbol(name) => {
+                                assert_eq!(sizes.entry(name).or_insert(*size), size, "{info} {filter:?}");
+                            }
+                            Dim::Unknown => {}
+                        }
+                        stated += 1;
+                    }
+                }
+                assert!(stated > 50 && sizes.len() > 2, "{stated} {sizes:?}");
+            }
+        }
     }
 }
 
