@@ -199,9 +199,15 @@ impl ImageInput {
         let mut all = Vec::new();
         match &self.frames {
             None => {
-                all.push((&*self.tensor, self.dtype.name(), format!("batch, 3, {}, {}", self.height, self.width)));
+                all.push((
+                    &*self.tensor,
+                    self.dtype.name(),
+                    format!("batch, 3, {}, {}", self.height, self.width),
+                ));
             }
-            Some(Frames::Rgb | Frames::Bgr) => all.push((&self.tensor, "uint8", "batch, height, width, 3".into())),
+            Some(Frames::Rgb | Frames::Bgr) => {
+                all.push((&self.tensor, "uint8", "batch, height, width, 3".into()))
+            }
             Some(Frames::Nv12 { uv, .. }) => {
                 all.push((&self.tensor, "uint8", "batch, height, width".into()));
                 all.push((uv, "uint8", "batch, height / 2, width / 2, 2".into()));

@@ -52,7 +52,9 @@ pub use error::{Error, chain};
 pub use export_job::{ExportedFile, export};
 pub use half::{Half, HalfFile, Halving, convert_half};
 pub use images::{Annotations, ImageFile, ImageSet, image_files};
-pub use in_graph::{Found as InGraphCheck, InGraph, InGraphFile, Proving, Verdict as InGraphVerdict, put_in_graph};
+pub use in_graph::{
+    Found as InGraphCheck, InGraph, InGraphFile, Proving, Verdict as InGraphVerdict, put_in_graph,
+};
 pub use inspect::{Inspection, OnnxFile, inspect};
 pub use mapped::map_file;
 pub use optimize::{Applied, ExternalData, Frozen, Optimized, Optimizing, Sameness, Verdict, optimize};

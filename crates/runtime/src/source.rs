@@ -47,7 +47,9 @@ impl OnnxSource<'_> {
                 let beside = |location: &str| map(&folder.join(location)).map_err(|error| error.to_string());
                 graph::onnx::read(map(path)?, &beside)?
             }
-            Self::Bytes(bytes) => graph::onnx::read(bytes.into(), &|name| Err(format!("`{name}` lies beside no file")))?,
+            Self::Bytes(bytes) => {
+                graph::onnx::read(bytes.into(), &|name| Err(format!("`{name}` lies beside no file")))?
+            }
         })
     }
 

@@ -19,7 +19,7 @@ use crate::{Failure, exit_code};
 #[derive(Debug, clap::Args)]
 pub(crate) struct InGraphArgs {
     /// Take raw uint8 frames of any size; resize, colours, scale, mean and deviation are computed in the graph, and boxes
-    /// come out in pixels of the frame. Which frames: rgb or bgr [batch, height, width, 3], nv12 (two planes of limited
+    /// come out in pixels of the frame. Which frames: rgb or bgr (`[batch, height, width, 3]`), nv12 (two planes of limited
     /// range, BT.709) or nv12-bt601. For float16 run `--fp16` before, in another command [default: rgb]
     #[arg(
         long,
@@ -31,8 +31,8 @@ pub(crate) struct InGraphArgs {
         conflicts_with_all = ["fp16", "budget_map"]
     )]
     preprocess_in_graph: Option<FrameLayout>,
-    /// Give detections: outputs num_dets, det_boxes, det_scores and det_classes, suppressed by ONNX's NonMaxSuppression
-    /// (onnx), or by the plug-in EfficientNMS_TRT of TensorRT up to 10 (tensorrt) [default: onnx]
+    /// Give detections, suppressed (`num_dets`, `det_boxes`, `det_scores`, `det_classes`): by ONNX's `NonMaxSuppression`
+    /// (onnx), or by the plug-in `EfficientNMS_TRT` of TensorRT up to 10 (tensorrt) [default: onnx]
     #[arg(
         long,
         value_name = "FORM",
@@ -50,7 +50,13 @@ pub(crate) struct InGraphArgs {
     #[arg(long, value_name = "IOU", help_heading = "In the graph", default_value_t = 0.45, value_parser = fraction, requires = "suppress_in_graph")]
     iou: f32,
     /// Most detections an image
-    #[arg(long, value_name = "N", help_heading = "In the graph", default_value_t = 100, requires = "suppress_in_graph")]
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "In the graph",
+        default_value_t = 100,
+        requires = "suppress_in_graph"
+    )]
     top_k: usize,
     /// Boxes of different classes suppress each other too
     #[arg(long, help_heading = "In the graph", requires = "suppress_in_graph")]
@@ -139,7 +145,8 @@ pub(crate) fn run(
     let made = pipeline::put_in_graph(subject, passes, wanted, &proving, &to, &tell);
     progress.clear();
     let made = made?;
-    if let (InGraphVerdict::NotRun, Some(reason), false) = (made.check.verdict, &made.check.reason, unchecked) {
+    if let (InGraphVerdict::NotRun, Some(reason), false) = (made.check.verdict, &made.check.reason, unchecked)
+    {
         output.warn(&format!("the graphs were not compared: {reason}"));
     }
     let written = made.written;
@@ -170,7 +177,13 @@ impl fmt::Display for Summary {
             f,
             "  {} images on {}: {} detections of the plain graph and the code around it found again, {} missed, {} extra, \
              {} moved, {} rescored",
-            check.images, check.backend, found.matched, found.missed, found.extra, found.moved, found.rescored
+            check.images,
+            check.backend,
+            found.matched,
+            found.missed,
+            found.extra,
+            found.moved,
+            found.rescored
         )?;
         writeln!(f, "  scores within {:.1e}, IoU at least {:.6}", found.max_score_difference, found.min_iou)?;
         if check.stand_in {

@@ -164,7 +164,14 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     if let Some(wanted) = args.in_graph.wanted() {
         let (subject, samples) = (args.plan.open(&args.model)?, args.plan.samples()?);
         let passes = args.options(false);
-        return in_graph::run((&args.model, &subject), &passes, &wanted, (samples, args.plan.backend()), args.out, output);
+        return in_graph::run(
+            (&args.model, &subject),
+            &passes,
+            &wanted,
+            (samples, args.plan.backend()),
+            args.out,
+            output,
+        );
     }
     let to = args.out.clone().unwrap_or_else(|| beside(&args.model));
     let made = pipeline::optimize(&args.model, &args.options(true), &to)?;

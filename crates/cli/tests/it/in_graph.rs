@@ -76,7 +76,11 @@ fn every_form_scores_like_the_plain_graph() {
         let forms: [(&str, &[&str], bool); 4] = [
             ("frames.onnx", &["--preprocess-in-graph"], false),
             ("suppressed.onnx", &[&all[..], &[iou]].concat(), true),
-            ("both.onnx", &[&["--preprocess-in-graph", "bgr", "--simplify"], &all[..], &[iou]].concat(), true),
+            (
+                "both.onnx",
+                &[&["--preprocess-in-graph", "bgr", "--simplify"], &all[..], &[iou]].concat(),
+                true,
+            ),
             ("nv12.onnx", &["--preprocess-in-graph", "nv12", "--batch", "2"], false),
         ];
         for (out, options, ends) in forms {
@@ -84,8 +88,12 @@ fn every_form_scores_like_the_plain_graph() {
             assert_found_again(&made);
             assert_eq!(made["check"]["stand_in"], false);
             let described = detector(home, out);
-            let outputs: Vec<&str> =
-                made["outputs"].as_array().unwrap().iter().map(|info| info["name"].as_str().unwrap()).collect();
+            let outputs: Vec<&str> = made["outputs"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|info| info["name"].as_str().unwrap())
+                .collect();
             if ends {
                 assert_eq!(outputs, ["num_dets", "det_boxes", "det_scores", "det_classes"]);
                 assert_eq!(described["head"]["kind"], "end_to_end_parts");
@@ -95,18 +103,24 @@ fn every_form_scores_like_the_plain_graph() {
                 "nv12.onnx" => {
                     assert_eq!(described["input"]["frames"]["matrix"], "bt709");
                     // Two rows that differ, against each alone.
-                    assert_eq!(made["inputs"][0]["shape"], serde_json::json!([2, "frame_height", "frame_width"]));
+                    assert_eq!(
+                        made["inputs"][0]["shape"],
+                        serde_json::json!([2, "frame_height", "frame_width"])
+                    );
                     continue;
                 }
-                _ => assert_eq!(made["inputs"][0]["shape"], serde_json::json!(["batch", "frame_height", "frame_width", 3])),
+                _ => assert_eq!(
+                    made["inputs"][0]["shape"],
+                    serde_json::json!(["batch", "frame_height", "frame_width", 3])
+                ),
             }
             let after = map(home, out);
             assert!((after - before).abs() < 1e-4, "{out}: {before} became {after}");
         }
     }
-    let leftovers = fs::read_dir(home).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".partial")
-    });
+    let leftovers = fs::read_dir(home)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".partial"));
     assert_eq!(leftovers.count(), 0);
 }
 
@@ -114,15 +128,21 @@ fn every_form_scores_like_the_plain_graph() {
 fn the_plug_in_of_tensorrt_is_compared_and_runs_nowhere_here() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
-    let options = ["--preprocess-in-graph", "--suppress-in-graph", "tensorrt", "--class-agnostic", "--out", "trt.onnx"];
+    let options =
+        ["--preprocess-in-graph", "--suppress-in-graph", "tensorrt", "--class-agnostic", "--out", "trt.onnx"];
     let model = dense();
     let made = on_images(home, model.to_str().unwrap(), &options).json();
     assert_found_again(&made);
     assert_eq!(made["check"]["stand_in"], true);
     let ran = eval(home, "trt.onnx");
     assert_eq!(ran.code, Some(30), "{}", ran.stderr);
-    assert!(ran.stderr.contains("EfficientNMS_TRT") && ran.stderr.contains("--suppress-in-graph onnx"), "{}", ran.stderr);
-    let told = Ran::of(sightline(home).args(["optimize", model.to_str().unwrap()]).args(options).arg("--simplify"));
+    assert!(
+        ran.stderr.contains("EfficientNMS_TRT") && ran.stderr.contains("--suppress-in-graph onnx"),
+        "{}",
+        ran.stderr
+    );
+    let told =
+        Ran::of(sightline(home).args(["optimize", model.to_str().unwrap()]).args(options).arg("--simplify"));
     assert_eq!(told.code, Some(0), "{}", told.stderr);
     assert!(told.stdout.contains("computed from its documentation"), "{}", told.stdout);
     assert!(told.stderr.contains("built-in scenes"), "{}", told.stderr);
@@ -140,7 +160,10 @@ fn what_is_not_found_again_is_not_written() {
     assert_eq!(ran.code, Some(40), "{}", ran.stderr);
     let told: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&told["written"], &told["check"]["verdict"]), (&false.into(), &"fail".into()), "{told}");
-    assert!(told["check"]["moved"].as_u64().unwrap() + told["check"]["rescored"].as_u64().unwrap() > 0, "{told}");
+    assert!(
+        told["check"]["moved"].as_u64().unwrap() + told["check"]["rescored"].as_u64().unwrap() > 0,
+        "{told}"
+    );
     assert_eq!(fs::read_dir(home).unwrap().count(), 1, "something was left");
     let ran = optimize(home, &model, &[&compared[..], &["--unchecked"]].concat());
     assert_eq!(ran.json()["check"]["verdict"], "not-run");
@@ -161,7 +184,21 @@ fn wrong_uses_have_their_exit_codes_and_leave_nothing() {
     let refused: [(&str, &[&str], i32); 18] = [
         (&plain, &["--preprocess-in-graph", "--fp16"], 2),
         (&plain, &["--suppress-in-graph", "--fp16"], 2),
-        (&plain, &["--suppress-in-graph", "--budget-map", "0.01", "--images", images, "--calibrate", images, "--annotations", "x"], 2),
+        (
+            &plain,
+            &[
+                "--suppress-in-graph",
+                "--budget-map",
+                "0.01",
+                "--images",
+                images,
+                "--calibrate",
+                images,
+                "--annotations",
+                "x",
+            ],
+            2,
+        ),
         (&plain, &["--preprocess-in-graph", "yuv"], 2),
         (&plain, &["--suppress-in-graph", "nms"], 2),
         (&plain, &["--preprocess-in-graph", "--confidence", "0.5"], 2),

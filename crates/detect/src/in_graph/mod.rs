@@ -41,7 +41,8 @@ fn builder(model: &Model, name: &str, what: &'static str) -> Result<Builder, Err
     let opset = model.opset();
     if !Builder::OPSETS.contains(&opset) {
         let (least, most) = (Builder::OPSETS.start(), Builder::OPSETS.end());
-        let reason = format!("the graph is of operator set {opset}, {least} to {most} can be extended (`--opset 17`)");
+        let reason =
+            format!("the graph is of operator set {opset}, {least} to {most} can be extended (`--opset 17`)");
         return Err(refused(what, reason));
     }
     Ok(Builder::new(name, opset))
@@ -101,7 +102,9 @@ fn output(
 /// A dimension as a number.
 fn fixed(dim: &Dim, what: &'static str, of: &str) -> Result<usize, Error> {
     let size = dim.fixed().filter(|size| *size > 0);
-    size.ok_or_else(|| refused(what, format!("{of} is not a known number: simplify the graph first (`--simplify`)")))
+    size.ok_or_else(|| {
+        refused(what, format!("{of} is not a known number: simplify the graph first (`--simplify`)"))
+    })
 }
 
 /// The elements from `start` on along `axis`, however many there are.

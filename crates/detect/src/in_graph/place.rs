@@ -69,7 +69,8 @@ fn stretch(b: &mut Builder, input: &ImageInput, size: &Size, normalized: bool) -
         target: length as usize,
         taps,
     };
-    let (rows, columns) = (axis(&size.height, input.height, ROW_TAPS), axis(&size.width, input.width, COLUMN_TAPS));
+    let (rows, columns) =
+        (axis(&size.height, input.height, ROW_TAPS), axis(&size.width, input.width, COLUMN_TAPS));
     let original = pair(b, size);
     let mut factor = b.cast(&original, DataType::F32);
     if !normalized {

@@ -5,7 +5,7 @@ use std::path::Path;
 use deploy::Precision;
 use detect::in_graph::{PluginCut, Suppression};
 use detect::metrics::{Agreement, AgreementBounds};
-use detect::{Detections, Detector, Frames, Image, Thresholds, preprocess, suppress_all};
+use detect::{Detections, Detector, Frames, Head, Image, Thresholds, preprocess, suppress_all};
 use graph::{Model, Tensor};
 use runtime::{LoadOptions, OnnxSource, Session};
 use serde::Serialize;
@@ -103,8 +103,10 @@ pub(super) fn compare(
         let rows = fixed.unwrap_or(if done == 0 { 2 } else { 1 });
         let kinds = if rows > 1 { vec![turned(&image)?] } else { Vec::new() };
         let kinds: Vec<Image> = std::iter::once(image).chain(kinds).collect();
-        let expected =
-            kinds.iter().map(|image| plain.found(image, wanted.frames.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let expected = kinds
+            .iter()
+            .map(|image| plain.found(image, wanted.frames.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
         let batch: Vec<&Image> = kinds.iter().cycle().take(rows).collect();
         for (found, expected) in new.found(&batch, &thresholds)?.iter().zip(expected.iter().cycle()) {
             agreement.merge(&Agreement::new(expected, found, &bounds));
@@ -189,15 +191,22 @@ impl Plain<'_> {
 
     /// Whether the head needs suppression at all.
     fn is_suppressed(&self) -> bool {
-        use detect::Head;
-        matches!(self.subject.detector.head, Head::Dense { iou: Some(_), .. } | Head::Queries { iou: Some(_), .. })
+        matches!(
+            self.subject.detector.head,
+            Head::Dense { iou: Some(_), .. } | Head::Queries { iou: Some(_), .. }
+        )
     }
 }
 
 /// The new graph, whole, or in two parts around TensorRT's plug-in.
 enum Graph<'a> {
     Whole(Network<'a>),
-    Cut { detector: &'a Detector, cut: Box<PluginCut>, before: Box<dyn Session>, after: Option<Box<dyn Session>> },
+    Cut {
+        detector: &'a Detector,
+        cut: Box<PluginCut>,
+        before: Box<dyn Session>,
+        after: Option<Box<dyn Session>>,
+    },
 }
 
 impl<'a> Graph<'a> {

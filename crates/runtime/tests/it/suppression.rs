@@ -29,7 +29,13 @@ fn model(twice: bool) -> Model {
     };
     let first = suppress(&mut b, &doubled, 0.5);
     let place = b.take(&first, &[0, 2], 1);
-    let found = b.operator("GatherND", &[&larger, &place], [], DataType::F32, vec![Dim::Symbol("kept".into()), 4.into()]);
+    let found = b.operator(
+        "GatherND",
+        &[&larger, &place],
+        [],
+        DataType::F32,
+        vec![Dim::Symbol("kept".into()), 4.into()],
+    );
     b.output("first", &first);
     b.output("found", &found);
     if twice {
@@ -55,11 +61,9 @@ fn inputs() -> [(&'static str, Tensor); 2] {
 }
 
 /// Image, class and box. Overlaps: 9/11 of neighbours in the first image; 6/14 and 2/18 in the second.
-const FIRST: [i64; 21] =
-    [0, 0, 0, 0, 0, 2, 0, 1, 1, 0, 1, 2, 1, 0, 2, 1, 0, 1, 1, 1, 2];
+const FIRST: [i64; 21] = [0, 0, 0, 0, 0, 2, 0, 1, 1, 0, 1, 2, 1, 0, 2, 1, 0, 1, 1, 1, 2];
 /// The same less than 0.2 apart, where the threshold no longer drops anything.
-const SECOND: [i64; 21] =
-    [0, 0, 0, 0, 0, 2, 0, 1, 1, 0, 1, 2, 1, 0, 2, 1, 0, 0, 1, 1, 2];
+const SECOND: [i64; 21] = [0, 0, 0, 0, 0, 2, 0, 1, 1, 0, 1, 2, 1, 0, 2, 1, 0, 0, 1, 1, 2];
 
 #[test]
 fn every_backend_suppresses_as_onnx_says() {
@@ -75,7 +79,8 @@ fn every_backend_suppresses_as_onnx_says() {
             assert_eq!(named, expected, "{}", backend.name());
             let value = |name: &str| &outputs.iter().find(|(own, _)| own == name).unwrap().1;
             assert_eq!(value("first").to_i64().unwrap(), FIRST, "{}", backend.name());
-            let doubled: Vec<f32> = SCORES.as_flattened().as_flattened().iter().map(|score| score * 2.0).collect();
+            let doubled: Vec<f32> =
+                SCORES.as_flattened().as_flattened().iter().map(|score| score * 2.0).collect();
             assert_eq!(value("doubled").to_f32().unwrap(), doubled);
             let rows = FIRST.as_chunks::<3>().0.iter();
             let found: Vec<f32> = rows
@@ -112,7 +117,11 @@ fn what_is_kept_is_seen_on_the_way() {
 #[test]
 fn an_output_may_be_an_input_beside_suppression() {
     let mut model = model(false);
-    model.graph.outputs.push(ValueInfo::tensor("boxes", DataType::F32, vec![Dim::batch(), 3.into(), 4.into()]));
+    model.graph.outputs.push(ValueInfo::tensor(
+        "boxes",
+        DataType::F32,
+        vec![Dim::batch(), 3.into(), 4.into()],
+    ));
     let mut session = Embedded.load(source(&model), &LoadOptions::default()).unwrap();
     let inputs = inputs();
     let outputs = session.run(&[("boxes", &inputs[0].1), ("scores", &inputs[1].1)]).unwrap();

@@ -194,7 +194,10 @@ pub(super) fn preprocessing(data: &ReportData) -> Section {
         ("Element type", input.dtype.name().into()),
     ];
     let note = if let Some(frames) = &input.frames {
-        rows.insert(0, ("Frames", format!("{}: all of this is computed in the graph", frames.about()).into()));
+        rows.insert(
+            0,
+            ("Frames", format!("{}: all of this is computed in the graph", frames.about()).into()),
+        );
         "The graph takes raw frames and gives boxes in pixels of the frame: whoever runs it neither resizes nor normalises. \
          nvinfer feeds planes of floats, so it cannot feed this graph."
     } else if let Some((factor, offsets)) = keys {

@@ -67,12 +67,16 @@ fn filled(template: &str, values: &[(&str, &str)]) -> String {
 fn readme(name: &PackageName, file: &str, detector: &Detector) -> String {
     let input = &detector.input;
     let row = |(name, dtype, shape): (&str, &str, String)| {
-        let note = if input.image_size.as_deref() == Some(name) { " (width, height of the image)" } else { "" };
+        let note =
+            if input.image_size.as_deref() == Some(name) { " (width, height of the image)" } else { "" };
         format!("| `{name}` | {dtype} | {shape}{note} |")
     };
     let mut inputs: Vec<String> = input.tensors().into_iter().map(row).collect();
     if let Some(frames) = &input.frames {
-        inputs.push(format!("\nThe model takes {}. Nothing is resized or normalised before; boxes come out in their pixels.", frames.about()));
+        inputs.push(format!(
+            "\nThe model takes {}. Nothing is resized or normalised before; boxes come out in their pixels.",
+            frames.about()
+        ));
     }
     filled(
         include_str!("README.md.in"),

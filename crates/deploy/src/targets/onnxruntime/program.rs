@@ -5,8 +5,8 @@
 use std::fmt::Write;
 
 use detect::{
-    Activation, Background, BoxFormat, ChannelOrder, DenseLayout, Detector, ElementType, Filter, Frames, Head,
-    ImageInput, Matrix, PixelMask, Resize, Selection,
+    Activation, Background, BoxFormat, ChannelOrder, DenseLayout, Detector, ElementType, Filter, Frames,
+    Head, ImageInput, Matrix, PixelMask, Resize, Selection,
 };
 
 use super::filled;
@@ -152,7 +152,9 @@ fn inputs(input: &ImageInput) -> String {
     let (height, width) = ("image.height() as usize", "image.width() as usize");
     match &input.frames {
         None => add(&input.tensor, "([1, 3, HEIGHT, WIDTH], pixels)"),
-        Some(Frames::Rgb | Frames::Bgr) => add(&input.tensor, &format!("([1, {height}, {width}, 3], pixels)")),
+        Some(Frames::Rgb | Frames::Bgr) => {
+            add(&input.tensor, &format!("([1, {height}, {width}, 3], pixels)"))
+        }
         Some(Frames::Nv12 { uv, .. }) => {
             add(&input.tensor, &format!("([1, {height}, {width}], light)"));
             let half = |side: &str| format!("({side}).div_ceil(2)");

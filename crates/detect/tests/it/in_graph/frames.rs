@@ -395,21 +395,25 @@ fn every_operator_set_is_written() {
 #[test]
 fn a_symbol_names_one_size() {
     let image = [picture(427, 140)];
-    for (filter, antialias) in [(Filter::Bilinear, true), (Filter::Bilinear, false), (Filter::Lanczos, true)] {
+    for (filter, antialias) in [(Filter::Bilinear, true), (Filter::Bilinear, false), (Filter::Lanczos, true)]
+    {
         for frames in [Frames::Rgb, Frames::nv12(Matrix::Bt709)] {
             for resize in [Resize::Stretch, CENTRED] {
                 let detector = detector(96, 64, resize, filter, antialias);
                 let (model, described) =
                     preprocess_in_graph(network(&detector, 17), &detector, frames.clone()).unwrap();
                 let fed = preprocess(&described.input, &image).unwrap().inputs;
-                let fed: Vec<(&str, &Tensor)> = fed.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+                let fed: Vec<(&str, &Tensor)> =
+                    fed.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
                 let mut bytes = Vec::new();
                 graph::onnx::write(&model, &mut bytes).unwrap();
                 let made = record_shapes(OnnxSource::Bytes(bytes), &fed).unwrap();
                 let mut sizes: HashMap<&str, usize> = HashMap::new();
                 let mut stated = 0;
                 for info in model.graph.values.values() {
-                    let (Some(dims), Some((_, shape))) = (&info.shape, made.get(&info.name)) else { continue };
+                    let (Some(dims), Some((_, shape))) = (&info.shape, made.get(&info.name)) else {
+                        continue;
+                    };
                     assert_eq!(dims.len(), shape.len(), "{info}");
                     for (dim, size) in dims.iter().zip(shape) {
                         match dim {

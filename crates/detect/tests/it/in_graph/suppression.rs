@@ -3,7 +3,8 @@
 use detect::in_graph::{MOST_ROWS, PluginCut, Suppression, SuppressionForm, suppress_in_graph};
 use detect::{
     Activation, Background, BoxFormat, ChannelOrder, DenseLayout, Detection, Detections, Detector,
-    ElementType, Error, Filter, Geometry, Head, ImageInput, Labels, Resize, Selection, Thresholds, suppress_all,
+    ElementType, Error, Filter, Geometry, Head, ImageInput, Labels, Resize, Selection, Thresholds,
+    suppress_all,
 };
 use graph::{Builder, DataType, Dim, Model, Tensor};
 

@@ -76,7 +76,9 @@ fn cubic(node: &Node, _: &Scope<'_>) -> Option<&'static str> {
 
 /// Elsewhere the graph is cut there.
 fn inner_suppression(_: &Node, scope: &Scope<'_>) -> Option<&'static str> {
-    scope.inner.then_some("inside `If`, `Loop` or `Scan` boxes of different images and classes would suppress each other")
+    scope.inner.then_some(
+        "inside `If`, `Loop` or `Scan` boxes of different images and classes would suppress each other",
+    )
 }
 
 fn same_lower(node: &Node, _: &Scope<'_>) -> Option<&'static str> {

@@ -38,7 +38,8 @@ impl Parts {
             parts.iter().flat_map(|part| &part.then).map(|suppression| &suppression.kept).collect();
         let graph = &mut model.graph;
         graph.nodes.retain(|node| !node.outputs.first().is_some_and(|name| suppressed.contains(name)));
-        let kept = |name: &&String| ValueInfo::tensor(name.as_str(), DataType::I64, vec![Dim::Unknown, 3.into()]);
+        let kept =
+            |name: &&String| ValueInfo::tensor(name.as_str(), DataType::I64, vec![Dim::Unknown, 3.into()]);
         graph.inputs.extend(suppressed.iter().map(kept));
         let made: BTreeSet<&String> = parts.iter().flat_map(|part| &part.makes).collect();
         let described = |name: &String| {
@@ -84,7 +85,8 @@ impl Parts {
                 alive.insert(&suppression.kept, kept);
             }
         }
-        let output = |info: &ValueInfo| match (alive.remove(info.name.as_str()), fed.get(info.name.as_str())) {
+        let output = |info: &ValueInfo| match (alive.remove(info.name.as_str()), fed.get(info.name.as_str()))
+        {
             (Some(value), _) => Ok(value),
             (None, Some(input)) => Ok(input.view(&info.name)?.to_owned()),
             (None, None) => Err(missing(&info.name)),
@@ -123,7 +125,9 @@ fn parts(model: &Model) -> Vec<Part> {
         let is_last = suppression.is_some();
         let (needed, crossed): (Vec<_>, Vec<_>) = (
             known().filter(|(_, (made, origin))| *origin == Origin::Given || *made < at).collect(),
-            known().filter(|(_, (made, origin))| *origin == Origin::Made && (is_last || *made < at)).collect(),
+            known()
+                .filter(|(_, (made, origin))| *origin == Origin::Made && (is_last || *made < at))
+                .collect(),
         );
         for (name, (made, _)) in crossed {
             parts[made].makes.insert(name.clone());

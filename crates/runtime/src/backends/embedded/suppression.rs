@@ -119,7 +119,8 @@ impl Options {
             return Err(failed(format!("boxes {:?} and scores {:?}", boxes.shape(), scores.shape())));
         }
         let (boxes, scores) = (boxes.as_f32()?, scores.as_f32()?);
-        let corners: Vec<Corners> = boxes.as_chunks::<4>().0.iter().map(|numbers| self.corners(numbers)).collect();
+        let corners: Vec<Corners> =
+            boxes.as_chunks::<4>().0.iter().map(|numbers| self.corners(numbers)).collect();
         let mut kept = Vec::new();
         for (row, scores) in scores.chunks_exact(count.max(1)).enumerate() {
             let (image, class) = (row / classes.max(1), row % classes.max(1));
