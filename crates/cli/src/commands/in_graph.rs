@@ -19,7 +19,7 @@ use crate::{Failure, exit_code};
 #[derive(Debug, clap::Args)]
 pub(crate) struct InGraphArgs {
     /// Take raw uint8 frames of any size; resize, colours, scale, mean and deviation are computed in the graph, and boxes
-    /// come out in pixels of the frame. Which frames: rgb or bgr [batch, height, width, 3], nv12 (two planes of limited
+    /// come out in pixels of the frame. Which frames: rgb or bgr (`[batch, height, width, 3]`), nv12 (two planes of limited
     /// range, BT.709) or nv12-bt601. For float16 run `--fp16` before, in another command [default: rgb]
     #[arg(
         long,
@@ -31,8 +31,8 @@ pub(crate) struct InGraphArgs {
         conflicts_with_all = ["fp16", "budget_map"]
     )]
     preprocess_in_graph: Option<FrameLayout>,
-    /// Give detections: outputs num_dets, det_boxes, det_scores and det_classes, suppressed by ONNX's NonMaxSuppression
-    /// (onnx), or by the plug-in EfficientNMS_TRT of TensorRT up to 10 (tensorrt) [default: onnx]
+    /// Give detections, suppressed (`num_dets`, `det_boxes`, `det_scores`, `det_classes`): by ONNX's `NonMaxSuppression`
+    /// (onnx), or by the plug-in `EfficientNMS_TRT` of TensorRT up to 10 (tensorrt) [default: onnx]
     #[arg(
         long,
         value_name = "FORM",

@@ -5,7 +5,7 @@ use std::path::Path;
 use deploy::Precision;
 use detect::in_graph::{PluginCut, Suppression};
 use detect::metrics::{Agreement, AgreementBounds};
-use detect::{Detections, Detector, Frames, Image, Thresholds, preprocess, suppress_all};
+use detect::{Detections, Detector, Frames, Head, Image, Thresholds, preprocess, suppress_all};
 use graph::{Model, Tensor};
 use runtime::{LoadOptions, OnnxSource, Session};
 use serde::Serialize;
@@ -191,7 +191,6 @@ impl Plain<'_> {
 
     /// Whether the head needs suppression at all.
     fn is_suppressed(&self) -> bool {
-        use detect::Head;
         matches!(
             self.subject.detector.head,
             Head::Dense { iou: Some(_), .. } | Head::Queries { iou: Some(_), .. }
