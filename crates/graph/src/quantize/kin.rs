@@ -80,7 +80,7 @@ pub fn shares(graph: &Graph) -> BTreeSet<String> {
     let makes_shares = |node: &&Node| {
         matches!(node.domain.as_str(), "" | "ai.onnx") && SHARES.contains(&node.op_type.as_str())
     };
-    graph.nodes.iter().filter(makes_shares).flat_map(|node| node.outputs.first()).cloned().collect()
+    graph.nodes.iter().filter(makes_shares).filter_map(|node| node.outputs.first()).cloned().collect()
 }
 
 #[cfg(test)]
@@ -122,8 +122,7 @@ mod tests {
         for value in ["x", "a", "a0", "a1", "a10", "a11", "s", "c", "r", "t", "w"] {
             assert_eq!(kin.follows(value), follow.contains(&value), "{value}");
         }
-        let (a0, a10, a11, s, x): (&[f32], &[f32], &[f32], &[f32], &[f32]) =
-            (&[0.1, 90.0], &[3.0], &[0.0, 0.5], &[0.5], &[-7.0, 1e-3]);
+        let [a0, a10, a11, s, x]: [&[f32]; 5] = [&[0.1, 90.0], &[3.0], &[0.0, 0.5], &[0.5], &[-7.0, 1e-3]];
         let mut found = seen(&[("a0", a0), ("a10", a10), ("a11", a11), ("s", s), ("x", x)]);
         kin.complete(&mut found);
         let whole = seen(&[
@@ -140,8 +139,8 @@ mod tests {
 
     #[test]
     fn what_is_not_watched_gives_no_sum() {
-        let mut graph = Graph::default();
-        graph.nodes = vec![node("Relu", &["x"], &["a"]), node("Concat", &["a", "b"], &["c"])];
+        let nodes = vec![node("Relu", &["x"], &["a"]), node("Concat", &["a", "b"], &["c"])];
+        let graph = Graph { nodes, ..Graph::default() };
         assert!(!Kin::new(&graph, &|_| true).follows("c"));
     }
 }
