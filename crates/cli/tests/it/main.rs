@@ -6,9 +6,12 @@ mod families;
 mod faults;
 mod import;
 mod killed;
+#[path = "../../../deploy/tests/it/nvinfer.rs"]
+mod nvinfer;
 mod optimize;
 mod planner;
 mod program;
 mod quantize;
 mod single;
+mod video;
 mod wrong_input;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use deploy::targets::{Deployment, target};
-use deploy::{Content, FileTree};
+use deploy::targets::{Deployment, USUAL_FRAME, target};
+use deploy::{Content, FileTree, Precision};
 use detect::{Detection, Detector, Image, Thresholds};
 use graph::Tensor;
 use serde::Deserialize;
@@ -19,10 +19,24 @@ pub(crate) fn detector(name: &str) -> Detector {
 }
 
 pub(crate) fn tree(name: &str) -> FileTree {
+    deployed(name, |deployment| target("onnxruntime").unwrap().render(deployment).unwrap())
+}
+
+/// Gives what targets render one of the models from.
+pub(crate) fn deployed<T>(name: &str, use_it: impl FnOnce(&Deployment<'_>) -> T) -> T {
     let detector = detector(name);
     let model = format!("model/{name}.onnx");
-    let deployment = Deployment { name: &name.parse().unwrap(), detector: &detector, model: &model };
-    target("onnxruntime").unwrap().render(&deployment).unwrap()
+    let onnx = std::fs::read(fixture(&format!("{name}.onnx"))).unwrap();
+    let outputs = graph::onnx::read_structure(onnx.into()).unwrap().graph.outputs;
+    use_it(&Deployment {
+        name: &name.parse().unwrap(),
+        detector: &detector,
+        model: &model,
+        outputs: &outputs,
+        precisions: if name == "queries" { &Precision::ALL } else { &[Precision::Fp32] },
+        max_batch: 4,
+        frame: USUAL_FRAME,
+    })
 }
 
 /// Writes the target's folder, the model included.
@@ -63,6 +77,14 @@ struct Output {
     values: Vec<f32>,
     weights: Option<Vec<f32>>,
     times_size: bool,
+}
+
+/// The output tensors of a model for an image that adds nothing to its scores.
+pub(crate) fn outputs(name: &str) -> Vec<(String, Tensor)> {
+    let text = std::fs::read_to_string(fixture("outputs.json")).unwrap();
+    let mut all: std::collections::BTreeMap<String, Vec<Output>> = serde_json::from_str(&text).unwrap();
+    let outputs = all.remove(name).unwrap().into_iter();
+    outputs.map(|output| (output.name, Tensor::from_f32(output.shape, output.values).unwrap())).collect()
 }
 
 /// What the model must find, by this project's own preprocessing and decoding.
