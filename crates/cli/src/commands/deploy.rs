@@ -24,14 +24,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
-    let every = || pipeline::deploy::targets::targets().iter().map(|target| target.name().to_owned()).collect();
+    let every =
+        || pipeline::deploy::targets::targets().iter().map(|target| target.name().to_owned()).collect();
     let names: Vec<String> = args.target.clone().unwrap_or_else(every);
     let mut files: Vec<String> = Vec::new();
     for name in names {
         match pipeline::deliver_target(&args.package, &name, (args.frame.width, args.frame.height)) {
-            Ok(written) => files.extend(written.into_iter().filter(|file| !files.contains(file)).collect::<Vec<_>>()),
+            Ok(written) => {
+                files.extend(written.into_iter().filter(|file| !files.contains(file)).collect::<Vec<_>>())
+            }
             // A target that was not named may be one that cannot run this detector.
-            Err(error @ Error::Deploy(pipeline::deploy::Error::Inexpressible { .. })) if args.target.is_none() => {
+            Err(error @ Error::Deploy(pipeline::deploy::Error::Inexpressible { .. }))
+                if args.target.is_none() =>
+            {
                 output.warn(&format!("{error}: left out"));
             }
             Err(error) => return Err(error.into()),

@@ -73,7 +73,8 @@ pub trait Target: Sync {
 
 /// Every target, in alphabetical order.
 pub fn targets() -> &'static [&'static dyn Target] {
-    static TARGETS: &[&dyn Target] = &[&deepstream::DeepStream, &isaac_ros::IsaacRos, &onnxruntime::OnnxRuntime];
+    static TARGETS: &[&dyn Target] =
+        &[&deepstream::DeepStream, &isaac_ros::IsaacRos, &onnxruntime::OnnxRuntime];
     TARGETS
 }
 

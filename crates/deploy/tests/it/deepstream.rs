@@ -40,7 +40,8 @@ fn the_tree_is_the_stored_one() {
         for (path, content) in tree.iter() {
             let Content::Bytes(bytes) = content else { panic!("{path}") };
             let text = std::str::from_utf8(bytes).unwrap();
-            let is_key = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            let is_key =
+                |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
             assert!(!text.split('@').skip(1).any(is_key), "{path} has an unfilled place");
             golden::check(&format!("deepstream/{name}/{path}"), text);
         }
@@ -52,7 +53,8 @@ fn the_tree_is_the_stored_one() {
 fn every_path_is_there_or_made_by_a_command_that_the_readme_gives() {
     for name in variants::NAMES {
         let tree = tree(name);
-        let models = variants::deployed(name, |deployment| target("deepstream").unwrap().models(deployment).unwrap());
+        let models =
+            variants::deployed(name, |deployment| target("deepstream").unwrap().models(deployment).unwrap());
         let readme = text(&tree, "config/deepstream.md");
         let in_package = |path: &str| {
             tree.get(path).is_some()
@@ -77,7 +79,9 @@ fn every_path_is_there_or_made_by_a_command_that_the_readme_gives() {
                     };
                     let made = match key.as_str() {
                         "model-engine-file" => readme.contains(&format!("--saveEngine={from_root}\n")),
-                        "custom-lib-path" => readme.contains(&format!("`{from_root}`")) && readme.contains("make -C parser"),
+                        "custom-lib-path" => {
+                            readme.contains(&format!("`{from_root}`")) && readme.contains("make -C parser")
+                        }
                         "gie-kitti-output-dir" => readme.contains(&format!("mkdir -p {from_root}\n")),
                         "output-file" => readme.contains(&format!("`{from_root}`")),
                         _ => in_package(&from_root),
@@ -103,7 +107,9 @@ fn nvinfer_is_told_what_the_detector_says() {
         let tree = tree(name);
         let described = variants::deployed(name, |deployment| {
             let models = target("deepstream").unwrap().models(deployment).unwrap();
-            models.first().map_or_else(|| deployment.detector.clone(), |model| model.scaled.described().clone())
+            models
+                .first()
+                .map_or_else(|| deployment.detector.clone(), |model| model.scaled.described().clone())
         });
         let all = groups(text(&tree, &format!("config/config_infer_primary_{name}.txt")));
         let keys = &all["property"];
@@ -113,7 +119,10 @@ fn nvinfer_is_told_what_the_detector_says() {
             for pixel in [0.0_f32, 1.0, 114.0, 255.0] {
                 let expected = (pixel * input.scale - input.mean[channel]) / input.std[channel];
                 let found = of_nvinfer(keys, channel, pixel);
-                assert!((found - expected).abs() < 2e-6 * expected.abs().max(1.0), "{name}: {found} {expected}");
+                assert!(
+                    (found - expected).abs() < 2e-6 * expected.abs().max(1.0),
+                    "{name}: {found} {expected}"
+                );
             }
         }
         assert_eq!(keys["num-detected-classes"], described.labels.len().to_string());
@@ -137,7 +146,9 @@ fn nvinfer_is_told_what_the_detector_says() {
             let mux = &app["streammux"];
             assert_eq!((mux["width"].as_str(), mux["height"].as_str()), ("1280", "720"));
             let streams = if run == "perf" { "4" } else { "1" };
-            for batch in [&mux["batch-size"], &app["primary-gie"]["batch-size"], &app["source0"]["num-sources"]] {
+            for batch in
+                [&mux["batch-size"], &app["primary-gie"]["batch-size"], &app["source0"]["num-sources"]]
+            {
                 assert_eq!(batch, streams);
             }
             assert_eq!(app["application"].contains_key("gie-kitti-output-dir"), run == "kitti");
@@ -149,7 +160,9 @@ fn nvinfer_is_told_what_the_detector_says() {
 #[test]
 fn each_precision_is_built_as_it_was_verified() {
     let tree = tree("queries");
-    let keys = |file: &str| groups(text(&tree, &format!("config/config_infer_primary_queries{file}.txt")))["property"].clone();
+    let keys = |file: &str| {
+        groups(text(&tree, &format!("config/config_infer_primary_queries{file}.txt")))["property"].clone()
+    };
     let (fp32, fp16, int8) = (keys(""), keys("_fp16"), keys("_int8"));
     assert_eq!(fp32["onnx-file"], "../model/queries.onnx");
     assert_eq!(fp32["model-engine-file"], "../benchmarks/engines/queries_dynamic_b4.engine");
@@ -195,10 +208,15 @@ fn what_nvinfer_has_a_key_for_stays_in_the_config() {
         assert!((offset - expected).abs() < 1e-4, "{offset}");
     }
     for (centred, symmetric) in [(true, "1"), (false, "0")] {
-        let black = rendered(|detector| detector.input.resize = Resize::Letterbox { fill: 0, centred, upscale: true });
+        let black = rendered(|detector| {
+            detector.input.resize = Resize::Letterbox { fill: 0, centred, upscale: true }
+        });
         let keys = property(&black.unwrap());
         assert_eq!(keys["onnx-file"], "../model/changed.onnx");
-        assert_eq!((keys["maintain-aspect-ratio"].as_str(), keys["symmetric-padding"].as_str()), ("1", symmetric));
+        assert_eq!(
+            (keys["maintain-aspect-ratio"].as_str(), keys["symmetric-padding"].as_str()),
+            ("1", symmetric)
+        );
     }
 }
 

@@ -67,7 +67,9 @@ impl Launched {
     }
 
     fn encoder(&self) -> &BTreeMap<String, String> {
-        assert!(self.includes[0].file.ends_with("isaac_ros_dnn_image_encoder/launch/dnn_image_encoder.launch.py"));
+        assert!(
+            self.includes[0].file.ends_with("isaac_ros_dnn_image_encoder/launch/dnn_image_encoder.launch.py")
+        );
         assert_eq!(self.includes[0].arguments["component_container_name"], self.containers[0].name);
         &self.includes[0].arguments
     }
@@ -131,26 +133,39 @@ fn the_encoder_is_told_what_the_detector_says() {
         let (encoder, input) = (launched.encoder(), &detector.input);
         assert_eq!(encoder["network_image_width"], input.width.to_string());
         assert_eq!(encoder["network_image_height"], input.height.to_string());
-        assert_eq!((encoder["input_image_width"].as_str(), encoder["input_image_height"].as_str()), ("1280", "720"));
+        assert_eq!(
+            (encoder["input_image_width"].as_str(), encoder["input_image_height"].as_str()),
+            ("1280", "720")
+        );
         assert_eq!(encoder["keep_aspect_ratio"], "False", "every one of these stretches, or is made to");
-        assert_eq!(encoder["encoding_desired"], if input.channels == ChannelOrder::Rgb { "rgb8" } else { "bgr8" });
+        assert_eq!(
+            encoder["encoding_desired"],
+            if input.channels == ChannelOrder::Rgb { "rgb8" } else { "bgr8" }
+        );
         let (mean, std) = (numbers(&encoder["image_mean"]), numbers(&encoder["image_stddev"]));
         for channel in 0..3 {
             for pixel in [0.0_f32, 114.0, 255.0] {
                 let expected = (pixel * input.scale - input.mean[channel]) / input.std[channel];
                 let found = (pixel / 255.0 - mean[channel]) / std[channel];
-                assert!((found - expected).abs() < 1e-5 * expected.abs().max(1.0), "{name}: {found} {expected}");
+                assert!(
+                    (found - expected).abs() < 1e-5 * expected.abs().max(1.0),
+                    "{name}: {found} {expected}"
+                );
             }
         }
         let tensorrt = launched.node("dnn_inference::TensorRTNode").unwrap();
         assert_eq!(tensorrt.package, "isaac_ros_tensor_rt");
         let parameters = &tensorrt.parameters;
         let file = models.first().map_or_else(|| format!("model/{name}.onnx"), |model| model.path.clone());
-        assert_eq!(PathBuf::from(parameters["model_file_path"].as_str().unwrap()), package.path().join(&file));
+        assert_eq!(
+            PathBuf::from(parameters["model_file_path"].as_str().unwrap()),
+            package.path().join(&file)
+        );
         let stem = file.trim_start_matches("model/").trim_end_matches(".onnx");
         let engine = package.path().join(format!("benchmarks/engines/{stem}_dynamic_b4.engine"));
         assert_eq!(PathBuf::from(parameters["engine_file_path"].as_str().unwrap()), engine);
-        let inputs: Vec<&str> = std::iter::once(input.tensor.as_str()).chain(input.image_size.as_deref()).collect();
+        let inputs: Vec<&str> =
+            std::iter::once(input.tensor.as_str()).chain(input.image_size.as_deref()).collect();
         assert_eq!(parameters["input_binding_names"], serde_json::json!(inputs));
         assert_eq!(parameters["output_binding_names"], serde_json::json!(detector.head.outputs()));
         assert_eq!(parameters["output_tensor_names"], parameters["output_binding_names"]);
@@ -244,13 +259,18 @@ fn rt_detr_of_its_own_repository_gets_its_own_nodes() {
     assert_eq!(tensorrt["input_tensor_names"], serde_json::json!(["images", "orig_target_sizes"]));
     let decoder = &found.node("RtDetrDecoderNode").unwrap().parameters;
     assert_eq!(decoder["boxes_tensor_name"], "boxes");
-    assert_eq!((&decoder["scores_tensor_name"], &decoder["labels_tensor_name"]), (&"scores".into(), &"labels".into()));
+    assert_eq!(
+        (&decoder["scores_tensor_name"], &decoder["labels_tensor_name"]),
+        (&"scores".into(), &"labels".into())
+    );
     let confidence = decoder["confidence_threshold"].as_f64().unwrap();
     assert!((confidence - f64::from(Thresholds::for_head(&detector.head).confidence)).abs() < 1e-6);
     assert!(readme.contains("detections_output"));
     // Class ids that the node refuses: no decoder, and the tensors are named.
-    let (found, readme) =
-        launched(&detector, &[output("labels", DataType::I32, &[300]), outputs[1].clone(), outputs[2].clone()]);
+    let (found, readme) = launched(
+        &detector,
+        &[output("labels", DataType::I32, &[300]), outputs[1].clone(), outputs[2].clone()],
+    );
     assert!(found.node("RtDetrDecoderNode").is_none());
     assert!(readme.contains("No decoder of Isaac ROS fits") && readme.contains("| `labels` | output |"));
 }
@@ -279,7 +299,12 @@ fn yolo_of_the_usual_size_gets_the_decoder() {
     assert!((decoder["nms_threshold"].as_f64().unwrap() - 0.7).abs() < 1e-6);
     // Grey padding is in the graph, so the encoder gives the picture without it.
     assert_eq!(found.encoder()["network_image_height"], "360");
-    assert!(found.node("TensorRTNode").unwrap().parameters["model_file_path"].as_str().unwrap().contains("_video"));
+    assert!(
+        found.node("TensorRTNode").unwrap().parameters["model_file_path"]
+            .as_str()
+            .unwrap()
+            .contains("_video")
+    );
     assert!(readme.contains("640x360") && readme.contains("--frame"));
     // Black padding is the encoder's own.
     detector.input.resize = Resize::Letterbox { fill: 0, centred: true, upscale: true };

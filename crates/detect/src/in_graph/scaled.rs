@@ -208,10 +208,8 @@ struct WayIn {
 /// From the network's boxes to pixels of the picture that goes in: to the frame as its description says, and from there as
 /// the scaler does.
 fn way_in(place: &Geometry, format: BoxFormat) -> WayIn {
-    let scaler = (
-        place.resized.0 as f32 / place.original.0 as f32,
-        place.resized.1 as f32 / place.original.1 as f32,
-    );
+    let scaler =
+        (place.resized.0 as f32 / place.original.0 as f32, place.resized.1 as f32 / place.original.1 as f32);
     let scaled = |(x, y): (f32, f32)| (x * scaler.0, y * scaler.1);
     let offset = (place.offset.0 as f32, place.offset.1 as f32);
     let is_offset = place.offset != (0, 0);

@@ -60,7 +60,8 @@ impl Run {
     fn groups(self, deployment: &Deployment<'_>) -> Vec<Group> {
         let own = |text: &str| text.to_owned();
         let streams = self.streams(deployment);
-        let mut application = vec![("enable-perf-measurement", own("1")), ("perf-measurement-interval-sec", own("2"))];
+        let mut application =
+            vec![("enable-perf-measurement", own("1")), ("perf-measurement-interval-sec", own("2"))];
         if self == Self::Kitti {
             application = vec![
                 ("enable-perf-measurement", own("0")),
@@ -117,7 +118,9 @@ impl Run {
     fn sink(self, name: &PackageName) -> Vec<(&'static str, String)> {
         if self != Self::Single {
             // Type 1 throws frames away.
-            return [("enable", "1"), ("type", "1"), ("sync", "0")].map(|(key, value)| (key, value.to_owned())).to_vec();
+            return [("enable", "1"), ("type", "1"), ("sync", "0")]
+                .map(|(key, value)| (key, value.to_owned()))
+                .to_vec();
         }
         // A file by the hardware encoder.
         let mut keys: Vec<(&'static str, String)> = [

@@ -94,9 +94,11 @@ impl<'a> Infer<'a> {
         let ImageInput { width, height, .. } = self.detector.input;
         let (mode, strongly_typed, why) = match self.precision {
             Precision::Fp32 => (0, false, "network-mode 0 is fp32, the precision that was verified."),
-            Precision::Fp16 => {
-                (0, true, "The graph itself says what is fp16 and what stays fp32: no mode may be set beside that.")
-            }
+            Precision::Fp16 => (
+                0,
+                true,
+                "The graph itself says what is fp16 and what stays fp32: no mode may be set beside that.",
+            ),
             Precision::Int8 => (1, false, "network-mode 1 is INT8 by the calibration cache."),
         };
         let mut keys = vec![
@@ -170,7 +172,9 @@ impl<'a> Infer<'a> {
     pub(super) fn readme_row(&self) -> String {
         let what = match self.precision {
             Precision::Fp32 => "nvinfer, fp32".to_owned(),
-            Precision::Fp16 => "nvinfer, the fp16 graph with its own types (DeepStream 9; older ones run it in fp32)".into(),
+            Precision::Fp16 => {
+                "nvinfer, the fp16 graph with its own types (DeepStream 9; older ones run it in fp32)".into()
+            }
             Precision::Int8 => "nvinfer, INT8 by `config/calibration.cache` (TensorRT up to 10)".into(),
         };
         format!("| `{}` | {what} |", self.path())

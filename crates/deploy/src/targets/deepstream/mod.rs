@@ -49,9 +49,8 @@ impl Target for DeepStream {
         let labels = labels(deployment, &mut tree)?;
         let precisions = std::iter::once(Precision::Fp32)
             .chain(deployment.precisions.iter().copied().filter(|precision| *precision != Precision::Fp32));
-        let configs: Vec<Infer<'_>> = precisions
-            .map(|precision| Infer::new(deployment, &video, &names, labels, precision))
-            .collect();
+        let configs: Vec<Infer<'_>> =
+            precisions.map(|precision| Infer::new(deployment, &video, &names, labels, precision)).collect();
         for config in &configs {
             tree.add(config.path(), config.text())?;
         }
@@ -119,7 +118,10 @@ fn readme(deployment: &Deployment<'_>, video: &Video, names: &Names, configs: &[
             ("LIBRARY", &names.library()),
             ("SYMBOL", &names.symbol),
             ("BATCH", &deployment.max_batch.to_string()),
-            ("CLIP", if cluster(&video.detector.head) == Cluster::None { "" } else { include_str!("clip.md.in") }),
+            (
+                "CLIP",
+                if cluster(&video.detector.head) == Cluster::None { "" } else { include_str!("clip.md.in") },
+            ),
         ],
     )
 }

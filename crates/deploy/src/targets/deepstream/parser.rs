@@ -45,7 +45,9 @@ pub(super) fn makefile(names: &Names, name: &PackageName) -> String {
 
 fn about(head: &Head) -> &'static str {
     match head {
-        Head::Queries { activation: Activation::Softmax { .. }, .. } => "a row a query, softmax over the classes",
+        Head::Queries { activation: Activation::Softmax { .. }, .. } => {
+            "a row a query, softmax over the classes"
+        }
         Head::Queries { activation: Activation::Sigmoid, .. } => "a row a query, a sigmoid each class",
         Head::Queries { .. } => "a row a query, scores as they are",
         Head::Dense { .. } => "a row an anchor or cell, suppressed by nvinfer",
@@ -58,8 +60,11 @@ fn about(head: &Head) -> &'static str {
 fn corners(format: BoxFormat) -> String {
     let is_normalized = matches!(format, BoxFormat::CxcywhNormalized | BoxFormat::XyxyNormalized);
     let is_centred = matches!(format, BoxFormat::CxcywhNormalized | BoxFormat::CxcywhPixels);
-    let (parameters, x, y) =
-        if is_normalized { ("float width, float height", " * width", " * height") } else { ("float, float", "", "") };
+    let (parameters, x, y) = if is_normalized {
+        ("float width, float height", " * width", " * height")
+    } else {
+        ("float, float", "", "")
+    };
     let edges = if is_centred {
         [
             "(box[0] - 0.5F * box[2])",
@@ -113,9 +118,11 @@ fn scores(activation: Activation, selection: Selection) -> String {
         Activation::Softmax { .. } => include_str!("parser/queries_softmax.cpp.in"),
     };
     let values = match selection {
-        Selection::TopK { .. } => {
-            [("BEFORE", ""), ("TAKE", "                found.push_back({score, label, box(query)});\n"), ("AFTER", "")]
-        }
+        Selection::TopK { .. } => [
+            ("BEFORE", ""),
+            ("TAKE", "                found.push_back({score, label, box(query)});\n"),
+            ("AFTER", ""),
+        ],
         Selection::PerQuery => [
             ("BEFORE", "        Candidate best = {-HUGE_VALF, 0, {}};\n"),
             (
@@ -150,7 +157,8 @@ fn dense(output: &str, layout: DenseLayout, objectness: bool, activation: Activa
     };
     let activated =
         if activation == Activation::Sigmoid { "1.0F / (1.0F + std::exp(-value))" } else { "value" };
-    let score = if objectness { "activated(output[at(row, 4)]) * activated(best)" } else { "activated(best)" };
+    let score =
+        if objectness { "activated(output[at(row, 4)]) * activated(best)" } else { "activated(best)" };
     let values = [
         ("OBJECTNESS_WORDS", if objectness { ", objectness" } else { "" }),
         ("FIRST", first),

@@ -10,12 +10,7 @@ const YOLO_ROWS: usize = 8400;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Decoder {
     /// `isaac_ros_rtdetr`: boxes in pixels of the image, scores and class ids, an output each.
-    RtDetr {
-        boxes: String,
-        scores: String,
-        labels: String,
-        confidence: f32,
-    },
+    RtDetr { boxes: String, scores: String, labels: String, confidence: f32 },
     /// `isaac_ros_yolov8`: 8400 rows of centre, size and class scores, channels first.
     YoloV8 { output: String, classes: usize, confidence: f32, iou: f32 },
 }
@@ -129,7 +124,8 @@ mod tests {
 
     #[test]
     fn only_the_shape_that_the_node_reads_is_given_to_it() {
-        let of = |head, sizes: &[usize]| super::of(&detector(head), &[output("output0", DataType::F32, sizes)]);
+        let of =
+            |head, sizes: &[usize]| super::of(&detector(head), &[output("output0", DataType::F32, sizes)]);
         let expected = Decoder::YoloV8 { output: "output0".into(), classes: 80, confidence: 0.25, iou: 0.7 };
         assert_eq!(of(dense(), &[84, 8400]), Some(expected));
         assert_eq!(of(dense(), &[84, 2100]), None);

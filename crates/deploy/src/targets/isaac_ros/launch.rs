@@ -19,8 +19,8 @@ pub(super) fn text(deployment: &Deployment<'_>, video: &Video, decoder: Option<&
     let engine = format!("benchmarks/engines/{stem}_dynamic_b{}.engine", deployment.max_batch);
     // The encoder divides by 255 first: (x / 255 - mean) / std is the description's (x * scale - mean) / std with both
     // numbers in units of scale * 255.
-    let unit = f64::from(input.scale) * 255.0;
-    let in_units = |numbers: [f32; 3]| floats(numbers.map(|number| f64::from(number) / unit));
+    let unit = input.scale * 255.0;
+    let in_units = |numbers: [f32; 3]| floats(numbers.map(|number| number / unit));
     let keeps = matches!(input.resize, Resize::Letterbox { .. });
     let names = outputs(deployment, video);
     let (width, height) = deployment.frame;
@@ -76,7 +76,9 @@ pub(super) fn outputs<'a>(deployment: &Deployment<'a>, video: &'a Video) -> Vec<
 
 fn threshold(decoder: Option<&Decoder>) -> String {
     match decoder {
-        Some(Decoder::RtDetr { confidence, .. } | Decoder::YoloV8 { confidence, .. }) => confidence.to_string(),
+        Some(Decoder::RtDetr { confidence, .. } | Decoder::YoloV8 { confidence, .. }) => {
+            confidence.to_string()
+        }
         None => "0.5".to_owned(),
     }
 }
@@ -119,7 +121,7 @@ fn decoder_node(decoder: &Decoder) -> String {
             &[
                 ("tensor_name", quoted(output)),
                 ("confidence_threshold", confidence),
-                ("nms_threshold", float(f64::from(*iou))),
+                ("nms_threshold", float(*iou)),
                 ("num_classes", classes.to_string()),
             ],
         ),
@@ -142,13 +144,13 @@ fn list(names: &[&str]) -> String {
     format!("[{}]", names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "))
 }
 
-fn floats(numbers: [f64; 3]) -> String {
+fn floats(numbers: [f32; 3]) -> String {
     format!("[{}]", numbers.map(float).join(", "))
 }
 
-/// A ROS parameter of type double needs a point. Rounded to what a `float` holds.
-fn float(number: f64) -> String {
-    format!("{:?}", number as f32)
+/// A ROS parameter of type double needs a point.
+fn float(number: f32) -> String {
+    format!("{number:?}")
 }
 
 /// A Python literal of a string: names of tensors are anything.

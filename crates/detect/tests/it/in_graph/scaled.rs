@@ -147,7 +147,7 @@ fn half_precision_inputs_get_floats() {
     half.input.dtype = ElementType::F16;
     let scaled = Scaled::new(&half, (128, 72)).unwrap();
     let model = scaled.model(network(&half, 17)).unwrap();
-    assert_eq!(model.graph.inputs[0].to_string(), "scaled_frames float32[batch, 3, 54, 96]");
+    assert_eq!(model.graph.inputs[0].to_string(), "scaled_frames  float32 [batch, 3, 54, 96]");
 }
 
 #[test]
