@@ -125,7 +125,7 @@ impl<'a> Job<'a> {
             steps: steps.map(convert::step_record).collect(),
             artefacts: artefacts.collect(),
             calibration: variants.iter().find_map(Variant::calibration),
-            checks: proof.checks.clone(),
+            checks: proof.checks.iter().chain(&delivered.checks).cloned().collect(),
             accuracy: proof.accuracy(),
         }
     }

@@ -25,7 +25,12 @@ fn the_tree_is_the_stored_one() {
         let tree = tree(name);
         let launch = format!("isaac_ros/{name}.launch.py");
         let files: Vec<&str> = tree.iter().map(|(path, _)| path).collect();
-        assert_eq!(files, ["isaac_ros/README.md", launch.as_str()]);
+        let mut expected = ["isaac_ros/README.md", "isaac_ros/detector.json", launch.as_str()];
+        expected.sort_unstable();
+        assert_eq!(files, expected);
+        let own = std::str::from_utf8(tree.bytes("isaac_ros/detector.json").unwrap()).unwrap();
+        let launched = variants::deployed(name, described);
+        assert_eq!(Detector::from_json(own).unwrap(), launched);
         for path in files {
             let text = std::str::from_utf8(tree.bytes(path).unwrap()).unwrap();
             assert!(!text.contains('@'), "{path} has an unfilled place");
@@ -75,13 +80,9 @@ impl Launched {
     }
 }
 
-/// Whether Python is there; says which test is skipped where it is not.
-fn has_python(test: &str) -> bool {
-    let found = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        println!("skipped: {test}: no `python3`");
-    }
-    found
+/// Whether Python is there.
+fn has_python() -> bool {
+    Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 /// A folder with the tree, as a package.
@@ -121,7 +122,8 @@ fn described(deployment: &Deployment<'_>) -> Detector {
 
 #[test]
 fn the_encoder_is_told_what_the_detector_says() {
-    if !has_python("the_encoder_is_told_what_the_detector_says") {
+    if !has_python() {
+        println!("skipped: the_encoder_is_told_what_the_detector_says: no `python3`");
         return;
     }
     for name in variants::NAMES {
@@ -180,7 +182,8 @@ fn the_encoder_is_told_what_the_detector_says() {
 
 #[test]
 fn an_engine_that_is_there_is_not_made_again() {
-    if !has_python("an_engine_that_is_there_is_not_made_again") {
+    if !has_python() {
+        println!("skipped: an_engine_that_is_there_is_not_made_again: no `python3`");
         return;
     }
     let package = written(tree("queries"));
@@ -228,7 +231,8 @@ fn output(name: &str, dtype: DataType, sizes: &[usize]) -> ValueInfo {
 
 #[test]
 fn rt_detr_of_its_own_repository_gets_its_own_nodes() {
-    if !has_python("rt_detr_of_its_own_repository_gets_its_own_nodes") {
+    if !has_python() {
+        println!("skipped: rt_detr_of_its_own_repository_gets_its_own_nodes: no `python3`");
         return;
     }
     let mut detector = variants::detector("queries");
@@ -277,7 +281,8 @@ fn rt_detr_of_its_own_repository_gets_its_own_nodes() {
 
 #[test]
 fn yolo_of_the_usual_size_gets_the_decoder() {
-    if !has_python("yolo_of_the_usual_size_gets_the_decoder") {
+    if !has_python() {
+        println!("skipped: yolo_of_the_usual_size_gets_the_decoder: no `python3`");
         return;
     }
     let mut detector = variants::detector("queries");

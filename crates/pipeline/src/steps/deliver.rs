@@ -2,11 +2,13 @@
 
 use deploy::report::Sample;
 use deploy::targets::Deployment;
-use deploy::{FileTree, PackageName, Precision, config_files, paths};
+use deploy::{Check, FileTree, PackageName, Precision, config_files, paths};
+use detect::in_graph::Scaled;
 use detect::{Detector, Thresholds, draw, encode_jpeg};
 use graph::ValueInfo;
 use serde::{Deserialize, Serialize};
 
+use super::behind_scaler::BehindScaler;
 use crate::Error;
 use crate::deployment::{is_inexpressible, rendered, target_model};
 use crate::images::{Annotations, ImageSet, file_stems};
@@ -23,6 +25,8 @@ pub(crate) const JPEG_QUALITY: u8 = 90;
 pub(crate) struct Delivered {
     pub(crate) files: Vec<PackageFile>,
     pub(crate) samples: Vec<Sample>,
+    /// What was shown of graphs that were made for targets.
+    pub(crate) checks: Vec<Check>,
 }
 
 /// What is delivered.
@@ -57,20 +61,20 @@ pub(crate) fn deliver(delivery: &Delivery<'_>, context: &StepContext<'_, '_>) ->
         }
     }
     let mut tree = config_files(delivery.detector)?;
-    deploy_everywhere(delivery, &model, &mut tree, &mut files, context)?;
+    let checks = deploy_everywhere(delivery, &model, &mut tree, &mut files, context)?;
     let samples = samples(delivery, &mut tree, context)?;
     files.extend(keep(tree, &files, context)?);
-    Ok(Delivered { files, samples })
+    Ok(Delivered { files, samples, checks })
 }
 
-/// Renders every target, and makes the graphs that their files name.
+/// Renders every target, and makes and checks the graphs that their files name.
 fn deploy_everywhere(
     delivery: &Delivery<'_>,
     model: &str,
     tree: &mut FileTree,
     files: &mut Vec<PackageFile>,
     context: &StepContext<'_, '_>,
-) -> Result<(), Error> {
+) -> Result<Vec<Check>, Error> {
     let precisions: Vec<Precision> = delivery.variants.iter().enumerate().map(Variant::place).collect();
     let deployment = Deployment {
         name: delivery.name,
@@ -81,11 +85,15 @@ fn deploy_everywhere(
         max_batch: u32::try_from(delivery.max_batch).unwrap_or(u32::MAX),
         frame: delivery.frame,
     };
+    let mut checks = Vec::new();
     for name in delivery.targets {
         match deploy_to(name, &deployment, files, context) {
             Ok((rendered, made)) => {
                 tree.merge(rendered)?;
-                files.extend(made);
+                for (file, scaled) in made {
+                    checks.extend(checked(delivery, &deployment, &file, &scaled, context)?);
+                    files.push(file);
+                }
             }
             Err(error) if is_inexpressible(&error) && !delivery.named => {
                 context.warn(format!("{error}: left out"));
@@ -93,7 +101,31 @@ fn deploy_everywhere(
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(checks)
+}
+
+/// Compares a graph that was made with the one that is delivered first; what other precisions do is compared elsewhere.
+fn checked(
+    delivery: &Delivery<'_>,
+    deployment: &Deployment<'_>,
+    file: &PackageFile,
+    scaled: &Scaled,
+    context: &StepContext<'_, '_>,
+) -> Result<Option<Check>, Error> {
+    let Some(plain) = delivery.variants.first() else { return Ok(None) };
+    if file.path != paths::video_model(deployment.name, Precision::Fp32) {
+        return Ok(None);
+    }
+    let compared = BehindScaler {
+        path: &file.path,
+        made: &context.store().path(&file.blob),
+        described: scaled.described(),
+        plain: &plain.onnx,
+        detector: delivery.detector,
+        frame: delivery.frame,
+        backend: delivery.backend,
+    };
+    compared.check(delivery.images).map(Some)
 }
 
 /// A target's tree, and the graphs that its files name and no other target made.
@@ -102,14 +134,15 @@ fn deploy_to(
     deployment: &Deployment<'_>,
     files: &[PackageFile],
     context: &StepContext<'_, '_>,
-) -> Result<(FileTree, Vec<PackageFile>), Error> {
+) -> Result<(FileTree, Vec<(PackageFile, Scaled)>), Error> {
     let (tree, models) = rendered(name, deployment)?;
     let mut made = Vec::new();
     for wanted in models.iter().filter(|wanted| files.iter().all(|file| file.path != wanted.path)) {
         let original = files.iter().find(|file| file.path == wanted.original);
         let original = original.ok_or_else(|| deploy::Error::Path { path: wanted.original.clone() })?;
         let model = target_model(name, wanted, &context.store().path(&original.blob))?;
-        made.push(PackageFile { path: wanted.path.clone(), blob: context.put_graph(&model)? });
+        let file = PackageFile { path: wanted.path.clone(), blob: context.put_graph(&model)? };
+        made.push((file, wanted.scaled.clone()));
     }
     Ok((tree, made))
 }

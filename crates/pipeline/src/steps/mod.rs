@@ -1,6 +1,7 @@
 //! The steps of an import, one file each, in order.
 
 pub(crate) mod acquire;
+mod behind_scaler;
 pub(crate) mod deliver;
 pub(crate) mod evaluate;
 pub(crate) mod export;

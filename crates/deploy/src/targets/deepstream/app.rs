@@ -45,7 +45,7 @@ impl Run {
         };
         let mut text = format!("# deepstream-app: {what}. Paths are relative to this file.\n");
         for (group, keys) in self.groups(deployment) {
-            let _ = write!(text, "\n[{group}]\n");
+            let _ = writeln!(text, "\n[{group}]");
             for (key, value) in keys {
                 let _ = writeln!(text, "{key}={value}");
             }

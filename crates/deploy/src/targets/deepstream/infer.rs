@@ -68,7 +68,7 @@ impl<'a> Infer<'a> {
         let groups = [self.files(), self.network(), self.pixels(), self.boxes()];
         for (index, (comment, keys)) in groups.iter().enumerate() {
             let gap = if index == 0 { "" } else { "\n" };
-            let _ = write!(text, "{gap}# {comment}\n");
+            let _ = writeln!(text, "{gap}# {comment}");
             for (key, value) in keys {
                 let _ = writeln!(text, "{key}={value}");
             }

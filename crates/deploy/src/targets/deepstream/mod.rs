@@ -3,7 +3,8 @@
 //!
 //! nvinfer resizes, pads with black, and knows one scale and one mean a channel. What a detector wants beyond that is put
 //! into a graph of its own, `model/<name>_video.onnx`; it is never rounded off in a config file. Keys and structures
-//! are those of `DeepStream` 9.1's sources (gst-nvinfer and deepstream-app config parsers, nvdsinfer_custom_impl.h).
+//! are those of `DeepStream` 9.1's sources (gst-nvinfer and deepstream-app config parsers,
+//! `nvdsinfer_custom_impl.h`).
 
 mod app;
 mod infer;
@@ -93,13 +94,13 @@ fn readme(deployment: &Deployment<'_>, video: &Video, names: &Names, configs: &[
     let mut graph = String::new();
     if video.is_made() {
         graph.push_str(
-            "\n`model/@NAME@_video.onnx` is the package's graph with the part of preprocessing in it that nvinfer has no key \
+            "\n`model/@NAME@_video.onnx` is the package's graph with the part of preprocessing in it that nvinfer has no key\n\
              for (padding of another colour than black, a deviation for each channel, a mask, the size of the image).\n",
         );
     }
     if video.is_for_one_size() {
         graph.push_str(
-            "It is made for frames of @FRAME@ pixels, to which the configs set the muxer. For streams of another size: \
+            "It is made for frames of @FRAME@ pixels, to which the configs set the muxer. For streams of another size:\n\
              `sightline deploy PACKAGE --target deepstream --frame WIDTHxHEIGHT`.\n",
         );
     }

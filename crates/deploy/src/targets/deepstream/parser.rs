@@ -3,6 +3,8 @@
 //! Every piece is a text in `parser/`; the head and its activation choose which ones are used. What it gives is what
 //! [`Detector::decode`] gives, in pixels of the network's input.
 
+use std::fmt::Write;
+
 use detect::{Activation, Background, BoxFormat, DenseLayout, Detector, Head, Selection, Thresholds};
 
 use super::infer::Cluster;
@@ -78,7 +80,7 @@ fn corners(format: BoxFormat) -> String {
     let [left, top, right, bottom] = edges;
     format!(
         "std::array<float, 4> corners(const std::array<float, 4>& box, {parameters}) {{\n    \
-         return {{{left}{x}, {top}{y}, {right}{x}, {bottom}{y}}};\n}}\n"
+         return {{{left}{x}, {top}{y},\n            {right}{x}, {bottom}{y}}};\n}}\n"
     )
 }
 
@@ -201,7 +203,9 @@ fn quoted(text: &str) -> String {
             b'"' | b'\\' => literal.extend(['\\', char::from(byte)]),
             // A `?` may begin a trigraph.
             b' '..=b'~' if byte != b'?' => literal.push(char::from(byte)),
-            _ => literal.push_str(&format!("\\{byte:03o}")),
+            _ => {
+                let _ = write!(literal, "\\{byte:03o}");
+            }
         }
     }
     literal + "\""

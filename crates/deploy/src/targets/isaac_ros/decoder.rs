@@ -60,16 +60,16 @@ pub(super) fn of(detector: &Detector, outputs: &[ValueInfo]) -> Option<Decoder> 
 impl Decoder {
     /// What comes out, for people.
     pub(super) fn results(&self, detector: &Detector) -> String {
-        let node = "Detections come out on `detections_output` (`vision_msgs/Detection2DArray`); `class_id` is the number of \
+        let node = "Detections come out on `detections_output` (`vision_msgs/Detection2DArray`); `class_id` is the number of\n\
                     the line in `config/labels.txt`, from 0. ";
         let more = match self {
             Self::RtDetr { .. } => {
-                "Boxes are in pixels of the camera's image. `RtDetrPreprocessorNode` tells the graph the image's size; its \
+                "Boxes are in pixels of the camera's image. `RtDetrPreprocessorNode` tells the graph the image's size; its\n\
                  parameter `use_max_dim_for_orig_size` needs Isaac ROS 4.4."
                     .to_owned()
             }
             Self::YoloV8 { .. } => format!(
-                "Boxes are in pixels of the encoder's picture, {}x{}. `YoloV8DecoderNode` rounds them to whole pixels and drops \
+                "Boxes are in pixels of the encoder's picture, {}x{}. `YoloV8DecoderNode` rounds them to whole pixels and drops\n\
                  overlapping boxes of different classes too, which Sightline does not.",
                 detector.input.width, detector.input.height
             ),
@@ -124,19 +124,19 @@ mod tests {
 
     #[test]
     fn only_the_shape_that_the_node_reads_is_given_to_it() {
-        let of =
-            |head, sizes: &[usize]| super::of(&detector(head), &[output("output0", DataType::F32, sizes)]);
+        let decoder_of =
+            |head, sizes: &[usize]| of(&detector(head), &[output("output0", DataType::F32, sizes)]);
         let expected = Decoder::YoloV8 { output: "output0".into(), classes: 80, confidence: 0.25, iou: 0.7 };
-        assert_eq!(of(dense(), &[84, 8400]), Some(expected));
-        assert_eq!(of(dense(), &[84, 2100]), None);
-        assert_eq!(of(dense(), &[8400]), None);
-        assert_eq!(super::of(&detector(dense()), &[]), None);
+        assert_eq!(decoder_of(dense(), &[84, 8400]), Some(expected));
+        assert_eq!(decoder_of(dense(), &[84, 2100]), None);
+        assert_eq!(decoder_of(dense(), &[8400]), None);
+        assert_eq!(of(&detector(dense()), &[]), None);
         let Head::Dense { output: name, layout, format, activation, iou, confidence, .. } = dense() else {
             panic!()
         };
         let with_objectness =
             Head::Dense { output: name, layout, objectness: true, format, activation, iou, confidence };
-        assert_eq!(of(with_objectness, &[85, 8400]), None);
+        assert_eq!(decoder_of(with_objectness, &[85, 8400]), None);
     }
 
     #[test]

@@ -29,8 +29,7 @@ pub(super) fn text(deployment: &Deployment<'_>, video: &Video, decoder: Option<&
         ChannelOrder::Rgb => "nitros_tensor_list_nchw_rgb_f32",
         ChannelOrder::Bgr => "nitros_tensor_list_nchw_bgr_f32",
     };
-    let inputs: Vec<&str> =
-        std::iter::once(input.tensor.as_str()).chain(input.image_size.as_deref()).collect();
+    let inputs = inputs(video);
     // The encoder's tensor goes to TensorRTNode as it is, or through the node that adds the size of the image.
     let (tensors, topic, sizes) = match &input.image_size {
         None => (vec![ENCODED], "/tensor_pub", String::new()),
@@ -61,6 +60,12 @@ pub(super) fn text(deployment: &Deployment<'_>, video: &Video, decoder: Option<&
             ("DECODER_NODE", &decoder.map_or_else(String::new, decoder_node)),
         ],
     )
+}
+
+/// The inputs: the image, and its size where the graph takes it.
+pub(super) fn inputs(video: &Video) -> Vec<&str> {
+    let input = &video.detector.input;
+    std::iter::once(input.tensor.as_str()).chain(input.image_size.as_deref()).collect()
 }
 
 /// The outputs in order, those that decoding reads first: TensorRT wants a place for each.

@@ -43,6 +43,7 @@ impl Target for IsaacRos {
         let mut tree = FileTree::new();
         let file = format!("{FOLDER}/{}.launch.py", deployment.name);
         tree.add(file, launch::text(deployment, &video, decoder.as_ref()))?;
+        tree.add(format!("{FOLDER}/detector.json"), video.detector.to_json())?;
         tree.add(format!("{FOLDER}/README.md"), readme(deployment, &video, decoder.as_ref()))?;
         Ok(tree)
     }
@@ -60,13 +61,13 @@ fn readme(deployment: &Deployment<'_>, video: &Video, decoder: Option<&Decoder>)
     let mut graph = String::new();
     if video.is_made() {
         graph.push_str(
-            "It runs `model/@NAME@_video.onnx`: the package's graph with the part of preprocessing in it that the encoder has \
+            "It runs `model/@NAME@_video.onnx`: the package's graph with the part of preprocessing in it that the encoder has\n\
              no parameter for.\n",
         );
     }
     if video.is_for_one_size() {
         graph.push_str(
-            "That graph is made for images of @WIDTH@x@HEIGHT@ pixels. For a camera of another size: `sightline deploy PACKAGE \
+            "That graph is made for images of @WIDTH@x@HEIGHT@ pixels. For a camera of another size:\n`sightline deploy PACKAGE \
              --target isaac-ros --frame WIDTHxHEIGHT`.\n",
         );
     }
@@ -81,15 +82,17 @@ fn readme(deployment: &Deployment<'_>, video: &Video, decoder: Option<&Decoder>)
                 Head::EndToEnd { .. } | Head::EndToEndParts { .. } => "boxes that are suppressed already",
             };
             format!(
-                "No decoder of Isaac ROS fits this head ({head}). The raw tensors come out on the topic `tensor_sub` \
-                 (`isaac_ros_tensor_list_interfaces/TensorList`), under the names of the table; `config/detector.json` says how \
-                 they become boxes, and `onnxruntime/python/detect.py` is a program that does it."
+                "No decoder of Isaac ROS fits this head ({head}). The raw tensors come out on the topic\n`tensor_sub` \
+                 (`isaac_ros_tensor_list_interfaces/TensorList`), under the names of the table; `detector.json`\nbeside this file \
+                 says how they become boxes, and `onnxruntime/python/detect.py` shows it in Python."
             )
         },
         |decoder| decoder.results(&video.detector),
     );
+    let inputs = launch::inputs(video).into_iter().map(|name| (name, "input"));
+    let outputs = launch::outputs(deployment, video).into_iter().map(|name| (name, "output"));
     let tensors: Vec<String> =
-        launch::outputs(deployment, video).iter().map(|name| format!("| `{name}` | output |")).collect();
+        inputs.chain(outputs).map(|(name, what)| format!("| `{name}` | {what} |")).collect();
     filled(
         include_str!("README.md.in"),
         &[
@@ -98,7 +101,6 @@ fn readme(deployment: &Deployment<'_>, video: &Video, decoder: Option<&Decoder>)
             ("HEIGHT", &height),
             ("GRAPH", &graph),
             ("RESULTS", &results),
-            ("INPUT", &video.detector.input.tensor),
             ("TENSORS", &tensors.join("\n")),
         ],
     )

@@ -169,7 +169,8 @@ bool decode(const Layers& layers, const Thresholds& thresholds, std::vector<Cand
 
 // Left, top, right and bottom in pixels of the network's input.
 std::array<float, 4> corners(const std::array<float, 4>& box, float, float) {
-    return {box[0], box[1], box[2], box[3]};
+    return {box[0], box[1],
+            box[2], box[3]};
 }
 
 bool parse(const Layers& layers, const NvDsInferNetworkInfo& network, const NvDsInferParseDetectionParams& params,

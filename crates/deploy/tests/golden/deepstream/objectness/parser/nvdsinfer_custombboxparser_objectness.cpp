@@ -167,7 +167,8 @@ bool decode(const Layers& layers, const Thresholds& thresholds, std::vector<Cand
         }
         const float score = activated(output[at(row, 4)]) * activated(best);
         if (label < thresholds.size() && score > thresholds[label]) {
-            found.push_back({score, label, {output[at(row, 0)], output[at(row, 1)], output[at(row, 2)], output[at(row, 3)]}});
+            found.push_back({
+                score, label, {output[at(row, 0)], output[at(row, 1)], output[at(row, 2)], output[at(row, 3)]}});
         }
     }
     return true;
@@ -175,7 +176,8 @@ bool decode(const Layers& layers, const Thresholds& thresholds, std::vector<Cand
 
 // Left, top, right and bottom in pixels of the network's input.
 std::array<float, 4> corners(const std::array<float, 4>& box, float, float) {
-    return {box[0], box[1], box[2], box[3]};
+    return {box[0], box[1],
+            box[2], box[3]};
 }
 
 bool parse(const Layers& layers, const NvDsInferNetworkInfo& network, const NvDsInferParseDetectionParams& params,

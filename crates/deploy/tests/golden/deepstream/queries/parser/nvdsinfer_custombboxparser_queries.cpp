@@ -187,7 +187,8 @@ bool decode(const Layers& layers, const Thresholds& thresholds, std::vector<Cand
 
 // Left, top, right and bottom in pixels of the network's input.
 std::array<float, 4> corners(const std::array<float, 4>& box, float width, float height) {
-    return {(box[0] - 0.5F * box[2]) * width, (box[1] - 0.5F * box[3]) * height, (box[0] + 0.5F * box[2]) * width, (box[1] + 0.5F * box[3]) * height};
+    return {(box[0] - 0.5F * box[2]) * width, (box[1] - 0.5F * box[3]) * height,
+            (box[0] + 0.5F * box[2]) * width, (box[1] + 0.5F * box[3]) * height};
 }
 
 bool parse(const Layers& layers, const NvDsInferNetworkInfo& network, const NvDsInferParseDetectionParams& params,

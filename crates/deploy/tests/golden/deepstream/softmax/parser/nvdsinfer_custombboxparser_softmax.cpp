@@ -192,7 +192,8 @@ bool decode(const Layers& layers, const Thresholds& thresholds, std::vector<Cand
 
 // Left, top, right and bottom in pixels of the network's input.
 std::array<float, 4> corners(const std::array<float, 4>& box, float, float) {
-    return {(box[0] - 0.5F * box[2]), (box[1] - 0.5F * box[3]), (box[0] + 0.5F * box[2]), (box[1] + 0.5F * box[3])};
+    return {(box[0] - 0.5F * box[2]), (box[1] - 0.5F * box[3]),
+            (box[0] + 0.5F * box[2]), (box[1] + 0.5F * box[3])};
 }
 
 bool parse(const Layers& layers, const NvDsInferNetworkInfo& network, const NvDsInferParseDetectionParams& params,
