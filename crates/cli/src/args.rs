@@ -84,6 +84,20 @@ pub(crate) struct Size {
     pub(crate) height: u32,
 }
 
+impl Size {
+    /// The frames of video where nothing else is said.
+    pub(crate) const USUAL_FRAME: Self = {
+        let (width, height) = pipeline::deploy::targets::USUAL_FRAME;
+        Self { width, height }
+    };
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
 impl std::str::FromStr for Size {
     type Err = String;
 

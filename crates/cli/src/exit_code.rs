@@ -15,7 +15,7 @@ pub(crate) const TABLE: &[(u8, &str)] = &[
     (11, "nothing usable in the source"),
     (12, "not an object detector, or an architecture we do not have"),
     (13, "no label map"),
-    (20, "export failed: missing or unused tensors, unsupported operator"),
+    (20, "export failed: missing or unused tensors, unsupported operator, or a named target cannot run it"),
     (30, "backend or tool not available here"),
     (CHECK_FAILED, "a check failed"),
 ];

@@ -31,6 +31,14 @@ pub enum Error {
         /// The name as given.
         name: String,
     },
+    /// A detector that a target cannot run as it is described.
+    #[error("the target `{target}` cannot run this detector: {reason}")]
+    Inexpressible {
+        /// The target.
+        target: &'static str,
+        /// What it lacks.
+        reason: String,
+    },
     /// A manifest or measurements file of another version.
     #[error("`{file}` has schema {found}, this program reads {expected}")]
     Schema {
@@ -88,6 +96,7 @@ impl Error {
             Self::Schema { .. } | Self::Json { .. } => {
                 Some("import the model again, or use the program version that wrote the package".into())
             }
+            Self::Inexpressible { .. } => Some("name the targets that can: `--target onnxruntime`".into()),
             Self::Sample { .. } => Some("import the model again: that draws the samples again".into()),
             Self::Path { .. } | Self::Duplicate { .. } | Self::Chart { .. } | Self::Typeset { .. } => None,
         }

@@ -35,6 +35,11 @@ pub mod paths {
         }
     }
 
+    /// The ONNX file for video pipelines, which resize by themselves: `model/<name>_video.onnx`, `model/<name>_fp16_video.onnx`.
+    pub fn video_model(name: &PackageName, precision: Precision) -> String {
+        model(name, precision).replace(".onnx", "_video.onnx")
+    }
+
     /// An engine: `benchmarks/engines/<name>_dynamic_b<max>.engine`.
     pub fn engine(name: &PackageName, max_batch: u32) -> String {
         format!("benchmarks/engines/{name}_dynamic_b{max_batch}.engine")

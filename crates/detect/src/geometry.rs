@@ -18,9 +18,9 @@ pub struct Geometry {
     /// Width and height of the input tensor.
     pub input: (u32, u32),
     /// Original pixels per input pixel, by axis.
-    per_pixel: (f32, f32),
+    pub(crate) per_pixel: (f32, f32),
     /// Original pixels that the normalized range 0–1 spans, by axis.
-    per_unit: (f32, f32),
+    pub(crate) per_unit: (f32, f32),
 }
 
 impl Geometry {

@@ -163,7 +163,7 @@ fn write_row<T: Copy>(tables: &[[T; 256]; 3], pixels: &[u8], [red, green, blue]:
 
 /// 1 on the image, 0 on the padding. A mask of another size than the tensor samples it by nearest neighbour, as the
 /// graph itself does next.
-fn mask_tensor(mask: &PixelMask, geometries: &[Geometry]) -> Result<Tensor, Error> {
+pub(crate) fn mask_tensor(mask: &PixelMask, geometries: &[Geometry]) -> Result<Tensor, Error> {
     let (width, height) = (mask.width as usize, mask.height as usize);
     let mut values = Vec::with_capacity(geometries.len() * width * height);
     for geometry in geometries {

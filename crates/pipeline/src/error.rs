@@ -157,7 +157,11 @@ impl Error {
             Self::Disagrees => 40,
             Self::Hub(error) => error.exit_code(),
             Self::Models(error) => of_kind(error.kind()),
-            Self::Graph(_) | Self::FixedBatch { .. } | Self::Trial { .. } | Self::Changed { .. } => 20,
+            Self::Graph(_)
+            | Self::FixedBatch { .. }
+            | Self::Trial { .. }
+            | Self::Changed { .. }
+            | Self::Deploy(deploy::Error::Inexpressible { .. }) => 20,
             Self::Runtime(error) if error.is_backend_limit() => 30,
             Self::Runtime(error) if matches!(**error, runtime::Error::PythonExport(_)) => 20,
             Self::Runtime(error)

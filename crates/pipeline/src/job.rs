@@ -66,7 +66,8 @@ impl<'a> Job<'a> {
         let models: Vec<Value> = variants.iter().map(|v| json!({"path": v.path, "model": v.model})).collect();
         Ok(json!({
             "name": self.name, "models": models, "detector": self.exported.detector,
-            "targets": self.data.targets, "images": self.sampled(), "backend": self.backend()?,
+            "targets": self.data.targets, "named": self.request.targets.is_some(), "frame": self.request.frame,
+            "max_batch": self.max_batch, "images": self.sampled(), "backend": self.backend()?,
             "annotations": self.data.annotations.as_ref().map(|annotations| &annotations.sha256),
         }))
     }
@@ -81,7 +82,11 @@ impl<'a> Job<'a> {
             name: self.name,
             detector: &self.exported.detector,
             variants,
+            outputs: &self.exported.outputs,
+            max_batch: self.max_batch,
             targets: &self.data.targets,
+            named: self.request.targets.is_some(),
+            frame: self.request.frame,
             backend: &self.request.backend,
             images: &images,
             annotations: self.data.annotations.as_ref(),
@@ -120,7 +125,7 @@ impl<'a> Job<'a> {
             steps: steps.map(convert::step_record).collect(),
             artefacts: artefacts.collect(),
             calibration: variants.iter().find_map(Variant::calibration),
-            checks: proof.checks.clone(),
+            checks: proof.checks.iter().chain(&delivered.checks).cloned().collect(),
             accuracy: proof.accuracy(),
         }
     }

@@ -6,6 +6,7 @@
 mod bounds;
 mod calibration_tensors;
 mod convert;
+mod deployment;
 mod detecting;
 mod digest;
 mod error;
@@ -46,6 +47,7 @@ pub use {deploy, graph, hub, models, runtime};
 
 pub use bounds::{AllBounds, BoundChange, Bounds};
 pub use calibration_tensors::write_calibration_tensors;
+pub use deployment::deliver_target;
 pub use detecting::{Found, FoundImage, Looking, detect};
 pub use digest::Digest;
 pub use error::{Error, chain};
@@ -58,7 +60,7 @@ pub use in_graph::{
 pub use inspect::{Inspection, OnnxFile, inspect};
 pub use mapped::map_file;
 pub use optimize::{Applied, ExternalData, Frozen, Optimized, Optimizing, Sameness, Verdict, optimize};
-pub use package::{Reverifying, deliver_target, rereport, reverify};
+pub use package::{Reverifying, rereport, reverify};
 pub use planner::{PlanFiles, Planned, Planning, plan as plan_precision, report_plan};
 pub use quantize::{Choice, Int8, Quantized, Quantizing, TriedMethod, quantize, quantize_with_cache};
 pub use request::Request;

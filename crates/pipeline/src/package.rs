@@ -6,7 +6,6 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Component, Path, PathBuf};
 
 use deploy::report::{ReportData, render};
-use deploy::targets::{Deployment, target};
 use deploy::{Bound, Check, Content, FileTree, Manifest, Measurements, Precision, paths};
 use detect::Detector;
 use detect::metrics::MapDifference;
@@ -166,16 +165,8 @@ pub fn rereport(package: &Path) -> Result<Vec<String>, Error> {
     write_tree(package, render(&data, &images)?)
 }
 
-/// Renders a target's folder into a package.
-pub fn deliver_target(package: &Path, name: &str) -> Result<Vec<String>, Error> {
-    let manifest = read_manifest(package)?;
-    let model = paths::model(&manifest.name, Precision::Fp32);
-    let deployment = Deployment { name: &manifest.name, detector: &manifest.detector, model: &model };
-    write_tree(package, target(name)?.render(&deployment)?)
-}
-
 /// Writes files into a package that is there, each one whole; gives their paths.
-fn write_tree(package: &Path, tree: FileTree) -> Result<Vec<String>, Error> {
+pub(crate) fn write_tree(package: &Path, tree: FileTree) -> Result<Vec<String>, Error> {
     let mut written = Vec::new();
     for (path, content) in tree {
         let target = package.join(&path);

@@ -44,6 +44,8 @@ pub struct Request {
     pub remeasure: bool,
     /// Where the model is deployed to; `None` for everywhere.
     pub targets: Option<Vec<String>>,
+    /// Width and height of the frames, for targets that process video.
+    pub frame: (u32, u32),
     /// The command line as it was typed, for the report.
     pub command_line: String,
 }

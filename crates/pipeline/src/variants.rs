@@ -38,6 +38,11 @@ pub(crate) struct Variant {
 }
 
 impl Variant {
+    /// The precision that its path in the package stands for: the first one is the exported graph, whatever it computes in.
+    pub(crate) fn place((at, variant): (usize, &Self)) -> Precision {
+        if at == 0 { Precision::Fp32 } else { variant.precision }
+    }
+
     pub(crate) fn calibration(&self) -> Option<Calibration> {
         self.int8.as_ref().map(|int8| int8.about.calibration())
     }

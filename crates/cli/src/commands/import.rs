@@ -12,6 +12,7 @@ use pipeline::{Calibrating, Error, Event, Imported, Load, Mode, Request, Run, St
 use serde::Serialize;
 
 use super::shared::{BoundArgs, CalibrationArgs, ExportArgs, bound, hub_config, number, python, source};
+use crate::args::Size;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{Failure, exit_code};
@@ -57,6 +58,9 @@ pub(crate) struct Args {
     /// Where it is deployed to; several with commas [default: everywhere]
     #[arg(long, value_name = "TARGET", value_delimiter = ',')]
     target: Option<Vec<String>>,
+    /// Size of the frames, for targets that process video (DeepStream, Isaac ROS)
+    #[arg(long, value_name = "WxH", default_value_t = Size::USUAL_FRAME)]
+    frame: Size,
     /// Backend that verifies, scores and measures
     #[arg(long, value_name = "NAME", default_value = "embedded")]
     backend: String,
@@ -163,6 +167,7 @@ fn request(args: Args, hub: &pipeline::hub::Config, output: &Output) -> Result<R
         },
         remeasure: args.remeasure,
         targets: args.target,
+        frame: (args.frame.width, args.frame.height),
         command_line,
     })
 }

@@ -7,9 +7,12 @@ mod faults;
 mod import;
 mod in_graph;
 mod killed;
+#[path = "../../../deploy/tests/it/nvinfer.rs"]
+mod nvinfer;
 mod optimize;
 mod planner;
 mod program;
 mod quantize;
 mod single;
+mod video;
 mod wrong_input;

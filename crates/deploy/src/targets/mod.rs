@@ -3,11 +3,16 @@
 //! One file and one line in [`targets`] a target. A target renders its whole folder from the [`Detector`]; what it
 //! cannot express is an error, never an approximation.
 
+mod deepstream;
+mod isaac_ros;
 mod onnxruntime;
+mod video;
 
 use detect::Detector;
+use detect::in_graph::Scaled;
+use graph::ValueInfo;
 
-use crate::{Error, FileTree, PackageName};
+use crate::{Error, FileTree, PackageName, Precision};
 
 /// What a target renders from.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +23,28 @@ pub struct Deployment<'a> {
     pub detector: &'a Detector,
     /// Path of the ONNX file in the package: `model/<name>.onnx`.
     pub model: &'a str,
+    /// The outputs that the ONNX file states; empty where it was not looked at.
+    pub outputs: &'a [ValueInfo],
+    /// The precisions that the package holds.
+    pub precisions: &'a [Precision],
+    /// The largest batch that was verified.
+    pub max_batch: u32,
+    /// Width and height of the frames, for targets that process video.
+    pub frame: (u32, u32),
+}
+
+/// Width and height of the frames where nothing else is said: those of DeepStream's sample video.
+pub const USUAL_FRAME: (u32, u32) = (1280, 720);
+
+/// A graph that a target needs beside those of the package.
+#[derive(Debug, Clone)]
+pub struct TargetModel {
+    /// Its path in the package.
+    pub path: String,
+    /// The path of the graph in the package that it is made of.
+    pub original: String,
+    /// How it is made.
+    pub scaled: Scaled,
 }
 
 /// A place a detector is deployed to.
@@ -28,16 +55,26 @@ pub trait Target: Sync {
     /// What it is, in a sentence.
     fn about(&self) -> &'static str;
 
+    /// The graphs that its files name and the package does not have yet.
+    ///
+    /// # Errors
+    /// [`Error::Inexpressible`], as [`Target::render`].
+    fn models(&self, _deployment: &Deployment<'_>) -> Result<Vec<TargetModel>, Error> {
+        Ok(Vec::new())
+    }
+
     /// The files of the deployment, in memory, by path from the package's root. Same input, same bytes.
     ///
     /// # Errors
-    /// [`Error::Path`] for a model path that leaves the package.
+    /// [`Error::Path`] for a model path that leaves the package; [`Error::Inexpressible`] for a detector that this target
+    /// cannot run as it is described.
     fn render(&self, deployment: &Deployment<'_>) -> Result<FileTree, Error>;
 }
 
 /// Every target, in alphabetical order.
 pub fn targets() -> &'static [&'static dyn Target] {
-    static TARGETS: &[&dyn Target] = &[&onnxruntime::OnnxRuntime];
+    static TARGETS: &[&dyn Target] =
+        &[&deepstream::DeepStream, &isaac_ros::IsaacRos, &onnxruntime::OnnxRuntime];
     TARGETS
 }
 

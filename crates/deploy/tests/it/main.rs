@@ -3,8 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod data;
+mod deepstream;
 mod golden;
+mod isaac_ros;
 mod manifest;
+mod nvinfer;
 mod onnxruntime;
+mod parser;
 mod report;
 mod variants;

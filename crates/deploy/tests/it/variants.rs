@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use deploy::targets::{Deployment, target};
-use deploy::{Content, FileTree};
+use deploy::targets::{Deployment, USUAL_FRAME, target};
+use deploy::{Content, FileTree, Precision};
 use detect::{Detection, Detector, Image, Thresholds};
 use graph::Tensor;
 use serde::Deserialize;
@@ -24,9 +24,29 @@ pub(crate) fn tree(name: &str) -> FileTree {
 
 /// The target's folder of any detector.
 pub(crate) fn tree_of(name: &str, detector: &Detector) -> FileTree {
+    deployed_as(name, detector, |deployment| target("onnxruntime").unwrap().render(deployment).unwrap())
+}
+
+/// Gives what targets render one of the models from.
+pub(crate) fn deployed<T>(name: &str, use_it: impl FnOnce(&Deployment<'_>) -> T) -> T {
+    deployed_as(name, &detector(name), use_it)
+}
+
+fn deployed_as<T>(name: &str, detector: &Detector, use_it: impl FnOnce(&Deployment<'_>) -> T) -> T {
     let model = format!("model/{name}.onnx");
-    let deployment = Deployment { name: &name.parse().unwrap(), detector, model: &model };
-    target("onnxruntime").unwrap().render(&deployment).unwrap()
+    // Not every detector here has a graph.
+    let onnx = std::fs::read(fixture(&format!("{name}.onnx"))).ok();
+    let outputs = onnx.map(|bytes| graph::onnx::read_structure(bytes.into()).unwrap().graph.outputs);
+    let outputs = outputs.unwrap_or_default();
+    use_it(&Deployment {
+        name: &name.parse().unwrap(),
+        detector,
+        model: &model,
+        outputs: &outputs,
+        precisions: if name == "queries" { &Precision::ALL } else { &[Precision::Fp32] },
+        max_batch: 4,
+        frame: USUAL_FRAME,
+    })
 }
 
 /// Writes the target's folder, the model included.
@@ -67,6 +87,14 @@ struct Output {
     values: Vec<f32>,
     weights: Option<Vec<f32>>,
     times_size: bool,
+}
+
+/// The output tensors of a model for an image that adds nothing to its scores.
+pub(crate) fn outputs(name: &str) -> Vec<(String, Tensor)> {
+    let text = std::fs::read_to_string(fixture("outputs.json")).unwrap();
+    let mut all: std::collections::BTreeMap<String, Vec<Output>> = serde_json::from_str(&text).unwrap();
+    let outputs = all.remove(name).unwrap().into_iter();
+    outputs.map(|output| (output.name, Tensor::from_f32(output.shape, output.values).unwrap())).collect()
 }
 
 /// What the model must find, by this project's own preprocessing and decoding.

@@ -25,12 +25,13 @@ impl Vectors {
     }
 }
 
-/// A graph that turns the head's box outputs into pixels of the frame, under their own names. Gives it with the pairs that
-/// it is fed with.
-pub(super) fn to_frame(
+/// A graph that moves the head's boxes by vectors, under their own names: as corners, or as the numbers that they are. Gives
+/// it with the pairs that it is fed with.
+pub(super) fn moved(
     model: &Model,
     head: &Head,
     vectors: Vectors,
+    as_corners: bool,
 ) -> Result<(Model, Vec<(String, String)>), Error> {
     let mut b = builder(model, "boxes", PREPROCESSING)?;
     let mut pairs: Vec<(String, String)> =
@@ -41,7 +42,7 @@ pub(super) fn to_frame(
     let factor = vector(FACTOR, true);
     let after = vector(AFTER, vectors.after);
     let place = |b: &mut Builder, boxes: &Value, format: BoxFormat| {
-        let mut boxes = corners(b, boxes, format);
+        let mut boxes = if as_corners { corners(b, boxes, format) } else { boxes.clone() };
         if let Some(before) = &before {
             boxes = b.sub(&boxes, before);
         }
@@ -112,14 +113,14 @@ pub(super) fn first_four(b: &mut Builder, rows: &Value) -> Value {
     b.operator("Slice", &[rows, &starts, &ends, &axes], [], rows.dtype(), shape)
 }
 
-/// The same head with corners in pixels of the frame.
-pub(super) fn in_frame(head: &Head) -> Head {
+/// The same head with boxes of another format.
+pub(super) fn with_format(head: &Head, other: BoxFormat) -> Head {
     let mut head = head.clone();
     match &mut head {
         Head::Queries { format, .. }
         | Head::Dense { format, .. }
         | Head::EndToEnd { format, .. }
-        | Head::EndToEndParts { format, .. } => *format = BoxFormat::XyxyOriginal,
+        | Head::EndToEndParts { format, .. } => *format = other,
     }
     head
 }

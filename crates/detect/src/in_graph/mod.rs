@@ -14,11 +14,13 @@ mod place;
 mod plugin;
 mod preprocess;
 mod resample;
+mod scaled;
 mod suppress;
 mod taps;
 
 pub use plugin::PluginCut;
 pub use preprocess::preprocess_in_graph;
+pub use scaled::Scaled;
 pub use suppress::{MOST_ROWS, Suppression, SuppressionForm, suppress_in_graph};
 
 use graph::{Builder, DataType, Dim, Model, Shapes, Tensor, Value};

@@ -41,14 +41,14 @@ pub fn preprocess_in_graph(
     }
     let mut described = Detector {
         input: ImageInput { tensor, mask: None, image_size: None, frames: Some(frames), ..input.clone() },
-        head: boxes::in_frame(&detector.head),
+        head: boxes::with_format(&detector.head, BoxFormat::XyxyOriginal),
         ..detector.clone()
     };
     let (front, vectors) = front(&model, input, &described.input, &batch, format)?;
     let fed: Vec<(&str, &str)> = inputs(input).map(|name| (name, name)).collect();
     // Boxes that are in pixels of the frame already only needed its size.
     let mut joined = if let Some(vectors) = vectors {
-        let (back, pairs) = boxes::to_frame(&model, &detector.head, vectors)?;
+        let (back, pairs) = boxes::moved(&model, &detector.head, vectors, true)?;
         let pairs: Vec<(&str, &str)> = pairs.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
         model.fed_by(front, &fed)?.followed_by(back, &pairs)?
     } else {
@@ -67,7 +67,7 @@ fn inputs(input: &ImageInput) -> impl Iterator<Item = &str> {
 }
 
 /// The batch of the network's image input, whose shape has to be the description's.
-fn batch(model: &Model, input: &ImageInput) -> Result<Dim, Error> {
+pub(super) fn batch(model: &Model, input: &ImageInput) -> Result<Dim, Error> {
     let info = model.graph.inputs.iter().find(|info| info.name == input.tensor);
     let info = info.ok_or_else(|| refused(PREPROCESSING, format!("there is no input `{}`", input.tensor)))?;
     let element = element(input.dtype);
@@ -91,7 +91,7 @@ fn batch(model: &Model, input: &ImageInput) -> Result<Dim, Error> {
     }
 }
 
-fn element(dtype: ElementType) -> DataType {
+pub(super) fn element(dtype: ElementType) -> DataType {
     match dtype {
         ElementType::F32 => DataType::F32,
         ElementType::F16 => DataType::F16,
@@ -174,7 +174,6 @@ fn resized(b: &mut Builder, input: &ImageInput, image: &FrameImage, place: &Plac
 }
 
 /// Padding, scale, mean, deviation and element type.
-#[expect(clippy::float_cmp, reason = "only the exact identity needs no node")]
 fn finished(b: &mut Builder, input: &ImageInput, pixels: &Value, place: &Place) -> Value {
     let mut x = pixels.clone();
     if let Resize::Letterbox { fill, .. } = input.resize
@@ -183,6 +182,14 @@ fn finished(b: &mut Builder, input: &ImageInput, pixels: &Value, place: &Place) 
         let fill = b.scalar(f32::from(fill));
         x = b.select(&covered, &x, &fill);
     }
+    let x = normalized(b, input, &x);
+    b.cast(&x, element(input.dtype))
+}
+
+/// Scale, mean and deviation.
+#[expect(clippy::float_cmp, reason = "only the exact identity needs no node")]
+pub(super) fn normalized(b: &mut Builder, input: &ImageInput, pixels: &Value) -> Value {
+    let mut x = pixels.clone();
     if input.scale != 1.0 {
         let scale = b.scalar(input.scale);
         x = b.mul(&x, &scale);
@@ -195,7 +202,7 @@ fn finished(b: &mut Builder, input: &ImageInput, pixels: &Value, place: &Place) 
         let std = b.floats(&[3, 1, 1], input.std.to_vec());
         x = b.div(&x, &std);
     }
-    b.cast(&x, element(input.dtype))
+    x
 }
 
 /// 1 on the picture, 0 on the padding.

@@ -1,12 +1,16 @@
 //! Renders what does not depend on this machine: configs, deployment trees, annotated samples.
 
 use deploy::report::Sample;
-use deploy::targets::{Deployment, target};
-use deploy::{FileTree, PackageName, Precision, config_files, paths};
+use deploy::targets::Deployment;
+use deploy::{Check, FileTree, PackageName, Precision, config_files, paths};
+use detect::in_graph::Scaled;
 use detect::{Detector, Thresholds, draw, encode_jpeg};
+use graph::ValueInfo;
 use serde::{Deserialize, Serialize};
 
+use super::behind_scaler::BehindScaler;
 use crate::Error;
+use crate::deployment::{is_inexpressible, rendered, target_model};
 use crate::images::{Annotations, ImageSet, file_stems};
 use crate::network::Network;
 use crate::place::{PackageFile, keep};
@@ -21,6 +25,8 @@ pub(crate) const JPEG_QUALITY: u8 = 90;
 pub(crate) struct Delivered {
     pub(crate) files: Vec<PackageFile>,
     pub(crate) samples: Vec<Sample>,
+    /// What was shown of graphs that were made for targets.
+    pub(crate) checks: Vec<Check>,
 }
 
 /// What is delivered.
@@ -29,7 +35,14 @@ pub(crate) struct Delivery<'a> {
     pub(crate) detector: &'a Detector,
     /// The models, that of the samples and deployments first.
     pub(crate) variants: &'a [Variant],
+    /// What the first model's file states.
+    pub(crate) outputs: &'a [ValueInfo],
+    pub(crate) max_batch: usize,
     pub(crate) targets: &'a [String],
+    /// Whether the user named them: then one that cannot run this detector is an error.
+    pub(crate) named: bool,
+    /// The size of the frames, for targets that process video.
+    pub(crate) frame: (u32, u32),
     pub(crate) backend: &'a str,
     /// Images that become samples.
     pub(crate) images: &'a ImageSet,
@@ -48,13 +61,90 @@ pub(crate) fn deliver(delivery: &Delivery<'_>, context: &StepContext<'_, '_>) ->
         }
     }
     let mut tree = config_files(delivery.detector)?;
-    let deployment = Deployment { name: delivery.name, detector: delivery.detector, model: &model };
-    for name in delivery.targets {
-        tree.merge(target(name)?.render(&deployment)?)?;
-    }
+    let checks = deploy_everywhere(delivery, &model, &mut tree, &mut files, context)?;
     let samples = samples(delivery, &mut tree, context)?;
     files.extend(keep(tree, &files, context)?);
-    Ok(Delivered { files, samples })
+    Ok(Delivered { files, samples, checks })
+}
+
+/// Renders every target, and makes and checks the graphs that their files name.
+fn deploy_everywhere(
+    delivery: &Delivery<'_>,
+    model: &str,
+    tree: &mut FileTree,
+    files: &mut Vec<PackageFile>,
+    context: &StepContext<'_, '_>,
+) -> Result<Vec<Check>, Error> {
+    let precisions: Vec<Precision> = delivery.variants.iter().enumerate().map(Variant::place).collect();
+    let deployment = Deployment {
+        name: delivery.name,
+        detector: delivery.detector,
+        model,
+        outputs: delivery.outputs,
+        precisions: &precisions,
+        max_batch: u32::try_from(delivery.max_batch).unwrap_or(u32::MAX),
+        frame: delivery.frame,
+    };
+    let mut checks = Vec::new();
+    for name in delivery.targets {
+        match deploy_to(name, &deployment, files, context) {
+            Ok((rendered, made)) => {
+                tree.merge(rendered)?;
+                for (file, scaled) in made {
+                    checks.extend(checked(delivery, &deployment, &file, &scaled, context)?);
+                    files.push(file);
+                }
+            }
+            Err(error) if is_inexpressible(&error) && !delivery.named => {
+                context.warn(format!("{error}: left out"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(checks)
+}
+
+/// Compares a graph that was made with the one that is delivered first; what other precisions do is compared elsewhere.
+fn checked(
+    delivery: &Delivery<'_>,
+    deployment: &Deployment<'_>,
+    file: &PackageFile,
+    scaled: &Scaled,
+    context: &StepContext<'_, '_>,
+) -> Result<Option<Check>, Error> {
+    let Some(plain) = delivery.variants.first() else { return Ok(None) };
+    if file.path != paths::video_model(deployment.name, Precision::Fp32) {
+        return Ok(None);
+    }
+    let compared = BehindScaler {
+        path: &file.path,
+        made: &context.store().path(&file.blob),
+        described: scaled.described(),
+        plain: &plain.onnx,
+        detector: delivery.detector,
+        frame: delivery.frame,
+        backend: delivery.backend,
+    };
+    compared.check(delivery.images).map(Some)
+}
+
+/// A target's tree, and the graphs that its files name and no other target made.
+fn deploy_to(
+    name: &str,
+    deployment: &Deployment<'_>,
+    files: &[PackageFile],
+    context: &StepContext<'_, '_>,
+) -> Result<(FileTree, Vec<(PackageFile, Scaled)>), Error> {
+    let (tree, models) = rendered(name, deployment)?;
+    let mut made = Vec::new();
+    for wanted in models.iter().filter(|wanted| files.iter().all(|file| file.path != wanted.path)) {
+        let original = files.iter().find(|file| file.path == wanted.original);
+        let original = original.ok_or_else(|| deploy::Error::Path { path: wanted.original.clone() })?;
+        let model = target_model(name, wanted, &context.store().path(&original.blob))?;
+        let file = PackageFile { path: wanted.path.clone(), blob: context.put_graph(&model)? };
+        made.push((file, wanted.scaled.clone()));
+    }
+    Ok((tree, made))
 }
 
 /// Draws the detections on every image.

@@ -1,6 +1,7 @@
 //! The steps of an import, one file each, in order.
 
 pub(crate) mod acquire;
+mod behind_scaler;
 pub(crate) mod deliver;
 pub(crate) mod evaluate;
 pub(crate) mod export;
@@ -61,7 +62,7 @@ pub(crate) const EVALUATE: StepOfEach = StepOfEach([
     Step { name: "evaluate-int8", version: 2 },
 ]);
 /// Renders the deployment trees and the samples.
-pub(crate) const DELIVER: Step = Step { name: "deliver", version: 1 };
+pub(crate) const DELIVER: Step = Step { name: "deliver", version: 2 };
 /// Times a delivered graph on this machine.
 pub(crate) const MEASURE: StepOfEach = StepOfEach([
     Step { name: "measure", version: 1 },

@@ -230,7 +230,7 @@ fn own_references(
 }
 
 /// The same inputs with every floating-point number changed by a millionth, up and down in turn.
-fn nudged(inputs: &Outputs) -> Result<Outputs, Error> {
+pub(super) fn nudged(inputs: &Outputs) -> Result<Outputs, Error> {
     let nudge = |(name, tensor): &(String, Tensor)| {
         if tensor.dtype() != DataType::F32 {
             return Ok((name.clone(), tensor.clone()));

@@ -25,7 +25,7 @@ impl Target for OnnxRuntime {
     }
 
     fn render(&self, deployment: &Deployment<'_>) -> Result<FileTree, Error> {
-        let Deployment { name, detector, model } = *deployment;
+        let Deployment { name, detector, model, .. } = *deployment;
         let file = format!("{name}.onnx");
         let mut tree = FileTree::new();
         tree.add_same_as(format!("{FOLDER}/{file}"), model)?;
@@ -42,7 +42,7 @@ impl Target for OnnxRuntime {
 }
 
 /// Puts values in the places of a template: `@KEY@`. A value is not looked at again.
-fn filled(template: &str, values: &[(&str, &str)]) -> String {
+pub(super) fn filled(template: &str, values: &[(&str, &str)]) -> String {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
     while let Some(at) = rest.find('@') {

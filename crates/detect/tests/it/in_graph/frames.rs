@@ -13,9 +13,9 @@ use runtime::backends::embedded::record_shapes;
 
 use super::{noise, run};
 
-const CENTRED: Resize = Resize::Letterbox { fill: 114, centred: true, upscale: true };
+pub(super) const CENTRED: Resize = Resize::Letterbox { fill: 114, centred: true, upscale: true };
 
-fn detector(width: u32, height: u32, resize: Resize, filter: Filter, antialias: bool) -> Detector {
+pub(super) fn detector(width: u32, height: u32, resize: Resize, filter: Filter, antialias: bool) -> Detector {
     let input = ImageInput {
         tensor: "pixel_values".into(),
         width,
@@ -37,7 +37,7 @@ fn detector(width: u32, height: u32, resize: Resize, filter: Filter, antialias: 
 }
 
 /// Shows its inputs as `seen…`; finds the same boxes in every image: the whole input, and a part of it.
-fn network(detector: &Detector, opset: i64) -> Model {
+pub(super) fn network(detector: &Detector, opset: i64) -> Model {
     let mut b = Builder::new("network", opset);
     let input = &detector.input;
     let shape = vec![Dim::batch(), 3.into(), (input.height as usize).into(), (input.width as usize).into()];
@@ -100,7 +100,7 @@ fn network(detector: &Detector, opset: i64) -> Model {
     b.finish("test", "1").unwrap()
 }
 
-fn picture(width: u32, height: u32) -> Image {
+pub(super) fn picture(width: u32, height: u32) -> Image {
     let waves = |x: u32, y: u32, c: u32| {
         let (x, y) = (x as f32, y as f32);
         128.0 + 60.0 * (x * 0.05 * (c + 1) as f32).sin() + 50.0 * (y * 0.07).cos()
@@ -120,12 +120,12 @@ fn picture(width: u32, height: u32) -> Image {
     Image::new(width, height, pixels).unwrap()
 }
 
-fn named<'a>(outputs: &'a [(String, Tensor)], name: &str) -> &'a Tensor {
+pub(super) fn named<'a>(outputs: &'a [(String, Tensor)], name: &str) -> &'a Tensor {
     &outputs.iter().find(|(own, _)| own == name).unwrap().1
 }
 
 /// How many values differ, and by how much at most.
-fn difference(found: &Tensor, expected: &Tensor) -> (usize, f32) {
+pub(super) fn difference(found: &Tensor, expected: &Tensor) -> (usize, f32) {
     assert_eq!(found.shape(), expected.shape());
     let (found, expected) = (found.to_f32().unwrap(), expected.to_f32().unwrap());
     let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());

@@ -2,6 +2,7 @@
 
 mod frames;
 mod models;
+mod scaled;
 mod suppression;
 
 use detect::in_graph::PluginCut;
