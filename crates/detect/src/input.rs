@@ -206,7 +206,7 @@ impl ImageInput {
                 ));
             }
             Some(Frames::Rgb | Frames::Bgr) => {
-                all.push((&self.tensor, "uint8", "batch, height, width, 3".into()))
+                all.push((&self.tensor, "uint8", "batch, height, width, 3".into()));
             }
             Some(Frames::Nv12 { uv, .. }) => {
                 all.push((&self.tensor, "uint8", "batch, height, width".into()));

@@ -93,11 +93,11 @@ impl Suppression {
             centred: self.centred,
         };
         let kept = options.kept(&boxes, &scores)?;
-        Value::from_shape(&[kept.len() / 3, 3], kept).map_err(|error| failed(error.to_string()))
+        Value::from_shape(&[kept.len() / 3, 3], kept).map_err(|error| failed(&error.to_string()))
     }
 }
 
-fn failed(reason: String) -> Error {
+fn failed(reason: &str) -> Error {
     Error::Run { backend: NAME, reason: format!("{OPERATOR}: {reason}") }
 }
 
@@ -113,10 +113,10 @@ impl Options {
     /// Image, class and box of each box that stays.
     fn kept(&self, boxes: &Tensor, scores: &Tensor) -> Result<Vec<i32>, Error> {
         let (&[batch, count, 4], &[images, classes, columns]) = (boxes.shape(), scores.shape()) else {
-            return Err(failed(format!("boxes {:?} and scores {:?}", boxes.shape(), scores.shape())));
+            return Err(failed(&format!("boxes {:?} and scores {:?}", boxes.shape(), scores.shape())));
         };
         if (images, columns) != (batch, count) {
-            return Err(failed(format!("boxes {:?} and scores {:?}", boxes.shape(), scores.shape())));
+            return Err(failed(&format!("boxes {:?} and scores {:?}", boxes.shape(), scores.shape())));
         }
         let (boxes, scores) = (boxes.as_f32()?, scores.as_f32()?);
         let corners: Vec<Corners> =
