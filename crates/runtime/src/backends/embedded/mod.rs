@@ -56,10 +56,10 @@ impl Backend for Embedded {
         };
         let engine = Engine::load(&outline, source, options, true)?;
         let Outline { inputs, outputs, .. } = outline;
-        let whole = |info: &ValueInfo| engine.id(&info.name);
-        let output_ids = match &parts {
-            None => outputs.iter().map(whole).collect::<Result<_, _>>()?,
-            Some(_) => Vec::new(),
+        let output_ids = if parts.is_none() {
+            outputs.iter().map(|info| engine.id(&info.name)).collect::<Result<_, _>>()?
+        } else {
+            Vec::new()
         };
         Ok(Box::new(EmbeddedSession { engine, inputs, outputs, output_ids, parts }))
     }
