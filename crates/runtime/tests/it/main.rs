@@ -12,6 +12,8 @@ mod onnxruntime;
 mod python_exporter;
 #[cfg(test)]
 mod stored;
+#[cfg(all(test, unix))]
+mod trtexec;
 #[cfg(test)]
 mod usable;
 #[cfg(test)]
