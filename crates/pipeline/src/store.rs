@@ -76,6 +76,11 @@ impl Store {
         Self { root: out.join(Self::FOLDER), _lock: None }
     }
 
+    /// The same store for a thread of the run that holds the lock.
+    pub(crate) fn shared(&self) -> Self {
+        Self { root: self.root.clone(), _lock: None }
+    }
+
     /// The folder that packages go to.
     pub(crate) fn out(&self) -> &Path {
         self.root.parent().unwrap_or(&self.root)

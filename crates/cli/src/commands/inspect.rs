@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use pipeline::Inspection;
-use pipeline::graph::{CalibrationCache, Facts, Plan, ValueInfo};
+use pipeline::graph::{CalibrationCache, EngineTensor, Facts, ValueInfo};
 use pipeline::models::CheckpointFacts;
+use pipeline::runtime::tools::trtexec::Trtexec;
+use pipeline::{EngineFacts, Inspection};
 use serde::Serialize;
 
 use crate::Failure;
@@ -17,6 +18,9 @@ use crate::output::Output;
 pub(crate) struct Args {
     /// An ONNX file, safetensors, PyTorch checkpoint, engine plan or calibration cache
     file: PathBuf,
+    /// Ask this `trtexec` what the layers of an engine are, when nothing beside it says so
+    #[arg(long, value_name = "PATH")]
+    trtexec: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -24,7 +28,10 @@ pub(crate) struct Args {
 struct Shown(Inspection);
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
-    output.result(&Shown(pipeline::inspect(&args.file)?))?;
+    let named = args.trtexec.as_deref();
+    let trtexec =
+        named.map(|named| Trtexec::find(Some(named), None)).transpose().map_err(pipeline::Error::from)?;
+    output.result(&Shown(pipeline::inspect(&args.file, trtexec.as_ref())?))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -33,7 +40,7 @@ impl fmt::Display for Shown {
         match &self.0 {
             Inspection::Onnx(facts) => onnx(f, facts),
             Inspection::Checkpoint(facts) => checkpoint(f, facts),
-            Inspection::EnginePlan(plan) => engine_plan(f, plan),
+            Inspection::EnginePlan(facts) => engine(f, facts),
             Inspection::CalibrationCache(cache) => calibration_cache(f, cache),
         }
     }
@@ -104,7 +111,8 @@ fn checkpoint(f: &mut fmt::Formatter<'_>, facts: &CheckpointFacts) -> fmt::Resul
     Ok(())
 }
 
-fn engine_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
+fn engine(f: &mut fmt::Formatter<'_>, facts: &EngineFacts) -> fmt::Result {
+    let plan = &facts.plan;
     writeln!(f, "engine      TensorRT {}, {:.1} MB", plan.version, plan.bytes as f64 / 1e6)?;
     if let Some(prefix) = &plan.ultralytics {
         writeln!(
@@ -114,7 +122,49 @@ fn engine_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
         )?;
         writeln!(f, "            {}", one_line(&prefix.to_string()))?;
     }
+    if let Some(recorded) = &facts.build {
+        let engine = &recorded.engine;
+        if let Some(build) = &engine.build {
+            writeln!(f, "built       for {}, from {}", build.gpu, engine.built_from)?;
+            writeln!(
+                f,
+                "profile     batch {} to {}, fastest at {}",
+                build.min_batch, engine.max_batch, build.opt_batch
+            )?;
+        }
+    }
+    let Some(layers) = &facts.layers else {
+        return writeln!(f, "layers      not known: `--trtexec PATH` asks TensorRT");
+    };
+    tensors(f, "inputs", &layers.inputs)?;
+    tensors(f, "outputs", &layers.outputs)?;
+    writeln!(f, "layers      {}", layers.layers.len())?;
+    for share in &facts.precisions {
+        writeln!(f, "precision   {}: {} layers, {:.1} %", share.dtype, share.layers, share.share * 100.0)?;
+    }
+    if facts.precisions.is_empty() {
+        writeln!(f, "precision   not known: it was built without `--profilingVerbosity=detailed`")?;
+    }
+    writeln!(f, "Isaac ROS   input_binding_names {}", list(&facts.input_binding_names))?;
+    writeln!(f, "            output_binding_names {}", list(&facts.output_binding_names))
+}
+
+fn tensors(f: &mut fmt::Formatter<'_>, title: &str, tensors: &[EngineTensor]) -> fmt::Result {
+    for (place, tensor) in tensors.iter().enumerate() {
+        let title = if place == 0 { title } else { "" };
+        let dtype = tensor.dtype.map_or("unknown type".to_owned(), |dtype| dtype.to_string());
+        writeln!(f, "{title:<11} {} {dtype} {:?}", tensor.name, tensor.shape)?;
+        for profile in &tensor.profiles {
+            writeln!(f, "            min {:?}, opt {:?}, max {:?}", profile.min, profile.opt, profile.max)?;
+        }
+    }
     Ok(())
+}
+
+/// `['images', 'sizes']`, as a launch file takes it.
+fn list(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 fn calibration_cache(f: &mut fmt::Formatter<'_>, cache: &CalibrationCache) -> fmt::Result {

@@ -6,11 +6,13 @@
 mod batches;
 mod history;
 mod ladder;
+mod look;
 mod make;
 mod proof;
 mod publish;
 mod rows;
 mod shapes;
+mod side_by_side;
 mod source;
 mod timing;
 
@@ -25,6 +27,8 @@ use runtime::{Gpu, Machine};
 use serde::Serialize;
 
 pub use batches::Batches;
+pub use look::EngineFacts;
+pub(crate) use look::inspect_engine;
 pub(crate) use publish::kept;
 
 use crate::run::{Event, Mode, Run};
@@ -134,13 +138,13 @@ pub fn build(
     }
     let waiting = || tell(Event::Note { step: BUILD.name, message: "waits for another run to finish" });
     let store = Store::open(place.store_folder(), &waiting)?;
-    let run = Run::new(store, place.name.as_str(), Mode::Execute, tell);
-    let mut all = Vec::new();
-    for processor in &Processor::chosen(&options.gpus)? {
+    let work = |processor: &Processor, tell: &dyn Fn(Event<'_>)| {
         let maker =
             Maker { trtexec, place: &place, source: &source, shapes: &shapes, options, processor, cancelled };
-        all.push(one(&maker, &run, cancelled)?);
-    }
+        one(&maker, &Run::new(store.shared(), place.name.as_str(), Mode::Execute, tell), cancelled)
+    };
+    let processors = Processor::chosen(&options.gpus)?;
+    let mut all = side_by_side::each(&processors, Processor::prefix, work, tell)?;
     if let (Some(package), Some(first)) = (&place.package, all.first_mut()) {
         first.files.extend(publish::record(package, &first.tensorrt, &options.command_line)?);
     }
@@ -219,6 +223,13 @@ impl Processor {
             [] => Ok(vec![at(0, None)?]),
             numbers => numbers.iter().map(|number| at(*number, Some(*number))).collect(),
         }
+    }
+
+    /// What its notes begin with.
+    fn prefix(&self) -> String {
+        self.device
+            .filter(|_| self.is_one_of_several)
+            .map_or(String::new(), |device| format!("GPU {device}: "))
     }
 
     /// What a build is remembered by.

@@ -84,10 +84,13 @@ impl Place {
             Precision::Fp32 => Ok(own),
             Precision::Fp16 if by_flags || is_half => Ok(own),
             Precision::Int8 if is_rounded => Ok(own),
-            _ => match calibration.map(Path::to_owned).or_else(|| self.calibration()) {
-                Some(cache) if by_flags => self.open_source(&self.subject.onnx, Some(cache)),
-                _ => self.variant(precision, version),
-            },
+            _ => {
+                let cache = calibration.map(Path::to_owned).or_else(|| self.calibration());
+                match cache.filter(|_| by_flags) {
+                    None => self.variant(precision, version),
+                    cache => self.open_source(&self.subject.onnx, cache),
+                }
+            }
         }
     }
 

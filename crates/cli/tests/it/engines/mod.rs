@@ -148,6 +148,29 @@ fn an_engine_goes_into_its_package_with_figures_checks_and_a_report() {
         assert!(report.contains(words), "{words}");
     }
 
+    let engine = "models/shapes/benchmarks/engines/shapes_dynamic_b4.engine";
+    let shown = Ran::of(sightline(bench.home.path()).args(["inspect", engine]));
+    for words in [
+        "TensorRT 8.6.1",
+        "batch 1 to 4, fastest at 2",
+        "float16: 2 layers, 66.7 %",
+        "input_binding_names ['images']",
+    ] {
+        assert!(shown.stdout.contains(words), "{words} in {}", shown.stdout);
+    }
+    // Away from what was written down, TensorRT is asked.
+    fs::copy(bench.home.path().join(engine), bench.home.path().join("away.engine")).unwrap();
+    let away = Ran::of(sightline(bench.home.path()).args(["inspect", "away.engine"]));
+    assert!(away.stdout.contains("`--trtexec PATH` asks TensorRT"), "{}", away.stdout);
+    let asked = Ran::of(sightline(bench.home.path()).args([
+        "inspect",
+        "away.engine",
+        "--json",
+        "--trtexec",
+        "bin/trtexec",
+    ]));
+    assert_eq!(asked.json()["output_binding_names"], serde_json::json!(["logits", "pred_boxes"]));
+
     let again = bench.build(&["models/shapes", "--batch", "1:2:4", "--no-compare"]);
     assert_eq!((again.code, bench.builds()), (Some(0), 1), "{}", again.stderr);
     assert!(again.stderr.contains("reused"), "{}", again.stderr);

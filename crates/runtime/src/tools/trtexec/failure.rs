@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::log::Log;
+use super::log::{Log, parts};
 
 /// Why TensorRT failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,7 +170,8 @@ impl Cause {
         if log.workspace_mib.is_some_and(|mib| mib < SMALLEST_WORKSPACE_MIB) {
             return (Self::TinyWorkspace, None);
         }
-        let lines = || log.errors.iter().chain(last_lines);
+        // What the system or a library says stands between the log's own lines.
+        let lines = || log.errors.iter().chain(last_lines.iter().filter(|line| may_complain(line)));
         let found = KNOWN.iter().find_map(|known| {
             let line = |mark: &&str| lines().find_map(|line| line.split_once(mark));
             let (_, rest) = known.marks.iter().find_map(line)?;
@@ -197,6 +198,11 @@ impl Cause {
     pub fn is_of_machine(self) -> bool {
         matches!(self, Self::NoGpu | Self::LibraryMissing | Self::UnknownOption | Self::VersionMismatch)
     }
+}
+
+/// Whether a line can be a complaint: information names the same things, and the last line repeats the command.
+fn may_complain(line: &str) -> bool {
+    !line.starts_with("&&&& ") && !matches!(parts(line).0, Some('I' | 'V'))
 }
 
 /// The name that follows a mark.
@@ -324,6 +330,11 @@ mod tests {
         assert_eq!(found, (Cause::LibraryMissing, Some("libnvinfer.so.8".into())));
         let lines = ["Cannot find any available devices (GPUs)!".to_owned()];
         assert_eq!(Cause::of(&Log::default(), &lines).0, Cause::NoGpu);
+        let lines = [
+            "[t] [I] [TRT] Global timing cache in use.",
+            "&&&& FAILED TensorRT.trtexec # --onnx=out of memory.onnx",
+        ];
+        assert_eq!(Cause::of(&Log::default(), &lines.map(str::to_owned)).0, Cause::Unknown);
     }
 
     #[test]
