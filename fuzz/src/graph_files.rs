@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use graph::passes::{self, Batch, Outcome};
-use graph::{CalibrationCache, Facts, Model, Plan, Shapes, onnx};
+use graph::{CalibrationCache, EngineLayers, Facts, Model, Plan, Shapes, onnx};
 
 /// Reads an ONNX file, judges it, describes it, writes it and reads it again.
 ///
@@ -72,6 +72,18 @@ pub fn passes(data: &[u8]) {
 pub fn plan(data: &[u8]) {
     if let Ok(plan) = Plan::read(data) {
         assert_eq!(plan.offset + plan.bytes, data.len(), "the plan ends with the file");
+    }
+}
+
+/// Reads what the layers of a TensorRT engine are.
+///
+/// # Panics
+/// When the shares of the types are no shares.
+pub fn engine_layers(data: &[u8]) {
+    if let Ok(layers) = EngineLayers::read(data) {
+        let shares = layers.shares();
+        let sum: f64 = shares.iter().map(|share| share.share).sum();
+        assert!(shares.is_empty() || (sum - 1.0).abs() < 1e-9, "the shares make {sum}");
     }
 }
 

@@ -7,13 +7,15 @@ mod detect_files;
 mod graph_files;
 mod models_files;
 pub mod mutate;
+mod runtime_files;
 
 pub use detect_files::{annotations, detector, image, labels, source};
-pub use graph_files::{calibration_cache, onnx_read, passes, plan};
+pub use graph_files::{calibration_cache, engine_layers, onnx_read, passes, plan};
 pub use models_files::{
     config, nvinfer_config, pickle, pickled_network, preprocessor_config, safetensors, safetensors_index,
     ultralytics_metadata,
 };
+pub use runtime_files::{trtexec_log, trtexec_outputs};
 
 /// A reader of foreign bytes.
 pub type Target = fn(&[u8]);
@@ -24,6 +26,7 @@ pub static TARGETS: &[(&str, Target)] = &[
     ("calibration_cache", calibration_cache),
     ("config", config),
     ("detector", detector),
+    ("engine_layers", engine_layers),
     ("image", image),
     ("labels", labels),
     ("nvinfer_config", nvinfer_config),
@@ -36,5 +39,7 @@ pub static TARGETS: &[(&str, Target)] = &[
     ("safetensors", safetensors),
     ("safetensors_index", safetensors_index),
     ("source", source),
+    ("trtexec_log", trtexec_log),
+    ("trtexec_outputs", trtexec_outputs),
     ("ultralytics_metadata", ultralytics_metadata),
 ];

@@ -71,6 +71,15 @@ fn plan() {
 }
 
 #[test]
+fn what_trtexec_writes() {
+    let folder = "crates/runtime/tests/fixtures/trtexec";
+    let seed = |name: &str| fixture(&format!("{folder}/{name}"));
+    timed(fuzz::engine_layers, &[seed("layers_fp16.json"), seed("layers_fp32.json")], 10_000);
+    timed(fuzz::trtexec_log, &[seed("timing_10.log"), seed("build_8.log"), seed("foreign_node.log")], 20_000);
+    timed(fuzz::trtexec_outputs, &[seed("outputs.json")], 50_000);
+}
+
+#[test]
 fn calibration_cache() {
     let plain =
         b"TRT-8602-EntropyCalibration2\nimages: 3c010a14\n(Unnamed Layer* 4) [x]_output: 3c010204\n".to_vec();

@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Eval(commands::eval::Args),
     /// Compare a package's model with its source on real images
     Verify(commands::verify::Args),
+    /// TensorRT engines: built, timed, compared with their graph
+    Build(Box<commands::build::Args>),
     /// Latency and throughput
     Bench(commands::bench::Args),
     /// Deployment folders of a package

@@ -49,6 +49,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
         name: "SIGHTLINE_ONNXRUNTIME",
         effect: "the file of ONNX Runtime to load, instead of an installed one",
     },
+    Variable {
+        name: "SIGHTLINE_TRTEXEC",
+        effect: "the `trtexec` that `build` uses, instead of the one on PATH",
+    },
 ];
 
 /// The value of a variable, when it is set, not empty and readable as text.

@@ -18,6 +18,7 @@ pub(crate) const TABLE: &[(u8, &str)] = &[
     (20, "export failed: missing or unused tensors, unsupported operator, or a named target cannot run it"),
     (30, "backend or tool not available here"),
     (CHECK_FAILED, "a check failed"),
+    (130, "called off (Ctrl-C)"),
 ];
 
 /// The exit code of a run that produced its result.

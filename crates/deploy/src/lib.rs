@@ -19,8 +19,8 @@ pub use manifest::{
     Licence, Manifest, MapChange, Precision, Source, SourceFile, StepRecord, Tool, Verdict,
 };
 pub use measurements::{
-    Capture, CaptureMode, DeepStream, Engine, Figure, Gpu, ImageTimes, Latency, Machine, Measurements,
-    StepTime, StreamRun, TensorRt, TrtexecRun,
+    Capture, CaptureMode, DeepStream, Engine, EngineBuild, Figure, Gpu, ImageTimes, Latency, LayerShare,
+    Machine, Measurements, Retry, StepTime, StreamRun, TensorRt, TrtexecRun,
 };
 pub use name::PackageName;
 pub use package::{config_files, paths};

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::{pretty, versioned};
-use crate::{Error, Plan, Precision, paths};
+use crate::{Check, Error, Plan, Precision, paths};
 
 /// What was measured, where and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -151,6 +151,9 @@ pub struct TensorRt {
     pub batch_1: Option<TrtexecRun>,
     /// At the engine's maximum batch.
     pub batch_max: Option<TrtexecRun>,
+    /// Whether it computes with the numbers that were asked for, and answers as its graph does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
 }
 
 /// A TensorRT engine.
@@ -175,6 +178,53 @@ pub struct Engine {
     pub build_seconds: f64,
     /// The ONNX file it was built from, by its path in the package.
     pub built_from: String,
+    /// How it was built, where this program did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<EngineBuild>,
+}
+
+/// How an engine was built.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineBuild {
+    /// Version of TensorRT.
+    pub tensorrt: String,
+    /// The graphics processor that it is for.
+    pub gpu: String,
+    /// SHA-256 of the ONNX file it was built from, 64 hexadecimal digits.
+    pub source_sha256: String,
+    /// The profile's smallest batch.
+    pub min_batch: u32,
+    /// The batch that it is fastest for.
+    pub opt_batch: u32,
+    /// The command that built it, with paths from the package's root.
+    pub command: String,
+    /// What did not work at first, and what was done.
+    pub retries: Vec<Retry>,
+    /// What its layers compute with; empty where they do not say.
+    pub layers: Vec<LayerShare>,
+}
+
+/// A build that failed and was tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Why it failed.
+    pub because: String,
+    /// What was done otherwise.
+    pub then: String,
+}
+
+/// Layers of an engine that compute with one type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerShare {
+    /// The type: `float16`, `int8` …
+    pub dtype: String,
+    /// How many layers.
+    pub layers: u32,
+    /// Their share of the layers that count, 0 to 1.
+    pub share: f64,
 }
 
 /// One `trtexec` run without data transfers.

@@ -35,14 +35,27 @@ pub mod paths {
         }
     }
 
+    /// Times of TensorRT's kernels, kept between builds.
+    pub const TIMING_CACHE: &str = "benchmarks/engines/timing.cache";
+
     /// The ONNX file for video pipelines, which resize by themselves: `model/<name>_video.onnx`, `model/<name>_fp16_video.onnx`.
     pub fn video_model(name: &PackageName, precision: Precision) -> String {
         model(name, precision).replace(".onnx", "_video.onnx")
     }
 
-    /// An engine: `benchmarks/engines/<name>_dynamic_b<max>.engine`.
+    /// An engine for every batch up to a maximum: `benchmarks/engines/<name>_dynamic_b<max>.engine`.
     pub fn engine(name: &PackageName, max_batch: u32) -> String {
         format!("benchmarks/engines/{name}_dynamic_b{max_batch}.engine")
+    }
+
+    /// An engine for one batch only: `benchmarks/engines/<name>_static_b<batch>.engine`.
+    pub fn static_engine(name: &PackageName, batch: u32) -> String {
+        format!("benchmarks/engines/{name}_static_b{batch}.engine")
+    }
+
+    /// What `trtexec` printed while it timed an engine: `benchmarks/b<batch>/trtexec_b<batch>.log`.
+    pub fn trtexec_log(batch: u32) -> String {
+        format!("benchmarks/b{batch}/trtexec_b{batch}.log")
     }
 
     /// The PDF report.

@@ -55,6 +55,12 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// The bytes are not what `trtexec --exportLayerInfo` writes.
+    #[error("no layer file of a TensorRT engine: {reason}")]
+    NotEngineLayers {
+        /// What does not fit.
+        reason: String,
+    },
     /// The text is not a TensorRT calibration cache.
     #[error("not a TensorRT calibration cache: line {line}: {reason}")]
     NotCalibrationCache {

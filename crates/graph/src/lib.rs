@@ -10,6 +10,7 @@ mod calibration_cache;
 mod check;
 mod compose;
 mod dtype;
+mod engine_layers;
 mod error;
 mod facts;
 mod model;
@@ -23,6 +24,7 @@ mod tensor;
 pub use builder::{Builder, Value};
 pub use calibration_cache::{CalibrationCache, CalibrationEntry};
 pub use dtype::DataType;
+pub use engine_layers::{EngineLayer, EngineLayers, EngineProfile, EngineShare, EngineTensor};
 pub use error::Error;
 pub use facts::{
     ExternalFile, Facts, OperatorCount, PrecisionShare, TENSORRT_OPSETS, TENSORRT_VERSION, Warning,

@@ -54,6 +54,16 @@ pub enum Error {
         /// Its batch.
         batch: usize,
     },
+    /// The graph that an engine of a precision is built from is not there.
+    #[error("an engine in {precision} is built from `{}` by TensorRT {tensorrt}, and it is not there", file.display())]
+    NoVariant {
+        /// The graph.
+        file: PathBuf,
+        /// The precision.
+        precision: deploy::Precision,
+        /// The version of TensorRT.
+        tensorrt: String,
+    },
     /// The source-exact graph of a package is no longer there.
     #[error("the source-exact graph of `{}` is not kept any more", package.display())]
     NoExactGraph {
@@ -144,6 +154,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Options(_)
+            | Self::NoVariant { .. }
             | Self::NotAPackage { .. }
             | Self::Detect(_)
             | Self::Deploy(deploy::Error::Name { .. } | deploy::Error::UnknownTarget { .. }) => 2,
@@ -163,6 +174,8 @@ impl Error {
             | Self::Changed { .. }
             | Self::Deploy(deploy::Error::Inexpressible { .. }) => 20,
             Self::Runtime(error) if error.is_backend_limit() => 30,
+            Self::Runtime(error) if matches!(**error, runtime::Error::Trtexec(_)) => 20,
+            Self::Runtime(error) if matches!(**error, runtime::Error::Cancelled) => 130,
             Self::Runtime(error) if matches!(**error, runtime::Error::PythonExport(_)) => 20,
             Self::Runtime(error)
                 if matches!(**error, runtime::Error::Graph(_) | runtime::Error::Load { .. }) =>
@@ -192,6 +205,14 @@ impl Error {
             ),
             Self::Trial { .. } => Some(
                 "the weights may be damaged: fetch them again; or they do not belong to this `config.json`".into(),
+            ),
+            Self::NoVariant { precision: deploy::Precision::Int8, .. } => Some(
+                "import with `--precision int8 --calibrate DIR`, or run `sightline quantize MODEL --calibrate DIR`".into(),
+            ),
+            Self::NoVariant { .. } => Some(
+                "import with `--precision fp16`, or run `sightline optimize MODEL --fp16`: from TensorRT 11 on the graph says \
+                 what it computes with"
+                    .into(),
             ),
             Self::FixedBatch { .. } => Some("export it again with a dynamic batch, or a batch of 1".into()),
             Self::NotDescribed { .. } | Self::NoExactGraph { .. } => Some("import the model again: `sightline import SOURCE`".into()),

@@ -7,9 +7,11 @@ use std::path::Path;
 use detect::Detector;
 use graph::{CalibrationCache, Facts, Plan};
 use models::{CheckpointFacts, checkpoint_facts};
+use runtime::tools::trtexec::Trtexec;
 use serde::Serialize;
 
 use crate::Error;
+use crate::build::{EngineFacts, inspect_engine};
 use crate::mapped::{MappedFiles, map_file};
 
 /// What a file is.
@@ -21,7 +23,7 @@ pub enum Inspection {
     /// Trained tensors: safetensors or a PyTorch checkpoint.
     Checkpoint(CheckpointFacts),
     /// A TensorRT engine.
-    EnginePlan(Plan),
+    EnginePlan(Box<EngineFacts>),
     /// Ranges for TensorRT's INT8.
     CalibrationCache(CalibrationCache),
 }
@@ -45,14 +47,14 @@ impl OnnxFile {
     }
 }
 
-/// Looks at a file.
+/// Looks at a file. `trtexec` is asked about an engine whose layers nobody wrote down; `None` leaves that out.
 ///
 /// # Errors
 /// [`Error::UnknownKind`], or what is wrong with a file of a known kind.
-pub fn inspect(path: &Path) -> Result<Inspection, Error> {
+pub fn inspect(path: &Path, trtexec: Option<&Trtexec>) -> Result<Inspection, Error> {
     let bytes = map_file(path)?;
-    if let Ok(plan) = Plan::read(&bytes) {
-        return Ok(Inspection::EnginePlan(plan));
+    if Plan::read(&bytes).is_ok() {
+        return Ok(Inspection::EnginePlan(Box::new(inspect_engine(path, trtexec)?)));
     }
     if bytes.starts_with(b"TRT-") {
         return Ok(Inspection::CalibrationCache(CalibrationCache::read(&bytes)?));

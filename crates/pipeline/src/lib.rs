@@ -4,6 +4,7 @@
 //! same command again resumes. The other functions are single jobs over one file or package.
 
 mod bounds;
+mod build;
 mod calibration_tensors;
 mod convert;
 mod deployment;
@@ -46,6 +47,7 @@ pub extern crate detect;
 pub use {deploy, graph, hub, models, runtime};
 
 pub use bounds::{AllBounds, BoundChange, Bounds};
+pub use build::{BUILDERS, Batches, Building, Built, EngineFacts, build};
 pub use calibration_tensors::write_calibration_tensors;
 pub use deployment::deliver_target;
 pub use detecting::{Found, FoundImage, Looking, detect};
@@ -121,7 +123,8 @@ pub fn import(request: &Request, hub: &hub::Config, run: &Run<'_>) -> Result<Imp
         run.step(DELIVER, &job.deliver_key(&variants)?, |context| job.deliver(&variants, context))?;
     let manifest = job.manifest(&run.taken(), &variants, &proof, &delivered);
     let measured = job.measure(&variants, run)?;
-    let measurements = job.measurements(&run.taken(), &variants, &measured);
+    let mut measurements = job.measurements(&run.taken(), &variants, &measured);
+    measurements.tensorrt = build::kept(&folder, &manifest);
     let facts = job.facts(&manifest, &measurements, &proof, &delivered);
     let reports = run.step(REPORT, &facts, |context| report::report(&facts, &delivered.files, context))?;
     if run.mode() == Mode::Execute {

@@ -29,6 +29,11 @@ impl<'d> Network<'d> {
         Ok(Self { detector, session })
     }
 
+    /// A graph that is loaded already.
+    pub(crate) fn of(session: Box<dyn Session>, detector: &'d Detector) -> Self {
+        Self { detector, session }
+    }
+
     /// The graph's inputs for a batch of images.
     pub(crate) fn inputs(&self, images: &[Image]) -> Result<Preprocessed, Error> {
         Ok(preprocess(&self.detector.input, images)?)

@@ -318,6 +318,11 @@ impl StepContext<'_, '_> {
         Ok(self.keep(self.run.store.put(bytes)?))
     }
 
+    /// Keeps a finished file of the store's work folder; it is moved.
+    pub(crate) fn adopt(&self, file: &std::path::Path) -> Result<Blob, Error> {
+        Ok(self.keep(self.run.store.adopt(file)?))
+    }
+
     /// Keeps a graph as an ONNX file, streamed.
     pub fn put_graph(&self, model: &graph::Model) -> Result<Blob, Error> {
         let blob = self.run.store.put_with(|mut out| {

@@ -55,7 +55,7 @@ impl Store {
     /// told once, then this waits.
     pub fn open(out: &Path, waiting: &dyn Fn()) -> Result<Self, Error> {
         let root = out.join(Self::FOLDER);
-        for folder in ["blobs", "steps", "last", "tmp"] {
+        for folder in ["blobs", "steps", "last", "side", "tmp"] {
             create_dir(&root.join(folder))?;
         }
         let lock_path = root.join("lock");
@@ -76,6 +76,11 @@ impl Store {
         Self { root: out.join(Self::FOLDER), _lock: None }
     }
 
+    /// The same store for a thread of the run that holds the lock.
+    pub(crate) fn shared(&self) -> Self {
+        Self { root: self.root.clone(), _lock: None }
+    }
+
     /// The folder that packages go to.
     pub(crate) fn out(&self) -> &Path {
         self.root.parent().unwrap_or(&self.root)
@@ -84,6 +89,11 @@ impl Store {
     /// Where unfinished things lie; emptied at the next start.
     pub(crate) fn work(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// A file of the store that no record names, such as a cache.
+    pub(crate) fn side_file(&self, name: &str) -> PathBuf {
+        self.root.join("side").join(name)
     }
 
     /// Where a blob lies.
@@ -126,6 +136,17 @@ impl Store {
         }
         let blob = Blob { sha256: Digest::from_hash(out.hash), bytes: out.bytes };
         rename(&temporary, &self.path(&blob))?;
+        Ok(blob)
+    }
+
+    /// Takes a finished file of [`Store::work`] in as a blob: hashed, then renamed.
+    pub(crate) fn adopt(&self, file: &Path) -> Result<Blob, Error> {
+        let at = |source| Error::Io { path: file.to_owned(), source };
+        let bytes = fs::metadata(file).map_err(at)?.len();
+        fs::File::open(file).and_then(|file| file.sync_all()).map_err(at)?;
+        fs::set_permissions(file, readable()).map_err(at)?;
+        let blob = Blob { sha256: Digest::of_file(file)?, bytes };
+        rename(file, &self.path(&blob))?;
         Ok(blob)
     }
 
@@ -212,7 +233,7 @@ pub fn clean(out: &Path, dry_run: bool) -> Result<(PathBuf, u64), Error> {
     if !dry_run {
         // The folders and the lock stay: an import may be waiting for it.
         let store = Store::open(out, &|| {})?;
-        for folder in ["blobs", "steps", "last"] {
+        for folder in ["blobs", "steps", "last", "side"] {
             remove_contents(&store.root.join(folder))?;
         }
     }

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use crate::tools::python_exporter::Failure;
+use crate::tools::trtexec;
 
 /// Why a graph could not be loaded, run, compared or timed.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +175,39 @@ pub enum Error {
         /// What it said or did.
         reason: String,
     },
+    /// An outside program is not on this machine.
+    #[error("there is no `{tool}` {places}")]
+    ToolMissing {
+        /// The program.
+        tool: &'static str,
+        /// Where it was looked for.
+        places: String,
+    },
+    /// An outside program is there and cannot be used.
+    #[error("`{}` cannot be used as `{tool}`: {reason}", program.display())]
+    ToolUnusable {
+        /// What it is to be.
+        tool: &'static str,
+        /// The file.
+        program: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// `trtexec` ran and failed.
+    #[error("`trtexec`: {0}")]
+    Trtexec(Box<trtexec::Failure>),
+    /// The user called it off.
+    #[error("called off")]
+    Cancelled,
+    /// A file could not be written.
+    #[error("writing `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// No attempt to export with Python gave a graph.
     #[error("exporting with Python: {}", .0.summary())]
     PythonExport(Box<Failure>),
@@ -201,6 +235,13 @@ impl Error {
                 "`--exporter python` needs Python 3.10 to 3.13 with `venv`, the network at the first use, and 7 GB of room"
                     .into(),
             ),
+            Self::ToolMissing { tool: "trtexec", .. } | Self::ToolUnusable { tool: "trtexec", .. } => Some(
+                "it comes with TensorRT's tar and deb packages and with NVIDIA's containers, not with the Python wheels; name \
+                 it with `--trtexec PATH`"
+                    .into(),
+            ),
+            Self::Trtexec(failure) => Some(failure.cause.hint().into()),
+            Self::Cancelled => Some("what is finished is kept: the same command goes on from there".into()),
             _ => None,
         }
     }
@@ -216,7 +257,9 @@ impl Error {
                 | Self::SecondLibrary { .. }
                 | Self::Unsupported { .. }
                 | Self::IntegerRange { .. }
-        )
+                | Self::ToolMissing { .. }
+                | Self::ToolUnusable { .. }
+        ) || matches!(self, Self::Trtexec(failure) if failure.cause.is_of_machine())
     }
 }
 

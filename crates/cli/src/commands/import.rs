@@ -174,8 +174,8 @@ fn request(args: Args, hub: &pipeline::hub::Config, output: &Output) -> Result<R
 
 /// The command line as it can be pasted into a shell, without what changes only how it talks: the report must not differ
 /// for that.
-fn command_line(words: impl Iterator<Item = OsString>) -> String {
-    let talk = ["--json", "--quiet", "--verbose", "--dry-run", "--remeasure"];
+pub(super) fn command_line(words: impl Iterator<Item = OsString>) -> String {
+    let talk = ["--json", "--quiet", "--verbose", "--dry-run", "--remeasure", "--fresh"];
     let quoted = |word: String| {
         let plain =
             !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c));

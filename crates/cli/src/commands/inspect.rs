@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use pipeline::detect::{Detector, Head};
-use pipeline::graph::{CalibrationCache, Plan, ValueInfo};
+use pipeline::graph::{CalibrationCache, EngineTensor, ValueInfo};
 use pipeline::models::CheckpointFacts;
-use pipeline::{Inspection, OnnxFile};
+use pipeline::runtime::tools::trtexec::Trtexec;
+use pipeline::{EngineFacts, Inspection, OnnxFile};
 use serde::Serialize;
 
 use crate::Failure;
@@ -18,6 +19,9 @@ use crate::output::Output;
 pub(crate) struct Args {
     /// An ONNX file, safetensors, PyTorch checkpoint, engine plan or calibration cache
     file: PathBuf,
+    /// Ask this `trtexec` what the layers of an engine are, when nothing beside it says so
+    #[arg(long, value_name = "PATH")]
+    trtexec: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -25,7 +29,10 @@ pub(crate) struct Args {
 struct Shown(Inspection);
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
-    output.result(&Shown(pipeline::inspect(&args.file)?))?;
+    let named = args.trtexec.as_deref();
+    let trtexec =
+        named.map(|named| Trtexec::find(Some(named), None)).transpose().map_err(pipeline::Error::from)?;
+    output.result(&Shown(pipeline::inspect(&args.file, trtexec.as_ref())?))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -34,7 +41,7 @@ impl fmt::Display for Shown {
         match &self.0 {
             Inspection::Onnx(file) => onnx(f, file),
             Inspection::Checkpoint(facts) => checkpoint(f, facts),
-            Inspection::EnginePlan(plan) => engine_plan(f, plan),
+            Inspection::EnginePlan(facts) => engine(f, facts),
             Inspection::CalibrationCache(cache) => calibration_cache(f, cache),
         }
     }
@@ -124,7 +131,8 @@ fn checkpoint(f: &mut fmt::Formatter<'_>, facts: &CheckpointFacts) -> fmt::Resul
     Ok(())
 }
 
-fn engine_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
+fn engine(f: &mut fmt::Formatter<'_>, facts: &EngineFacts) -> fmt::Result {
+    let plan = &facts.plan;
     writeln!(f, "engine      TensorRT {}, {:.1} MB", plan.version, plan.bytes as f64 / 1e6)?;
     if let Some(prefix) = &plan.ultralytics {
         writeln!(
@@ -134,7 +142,49 @@ fn engine_plan(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
         )?;
         writeln!(f, "            {}", one_line(&prefix.to_string()))?;
     }
+    if let Some(recorded) = &facts.build {
+        let engine = &recorded.engine;
+        if let Some(build) = &engine.build {
+            writeln!(f, "built       for {}, from {}", build.gpu, engine.built_from)?;
+            writeln!(
+                f,
+                "profile     batch {} to {}, fastest at {}",
+                build.min_batch, engine.max_batch, build.opt_batch
+            )?;
+        }
+    }
+    let Some(layers) = &facts.layers else {
+        return writeln!(f, "layers      not known: `--trtexec PATH` asks TensorRT");
+    };
+    tensors(f, "inputs", &layers.inputs)?;
+    tensors(f, "outputs", &layers.outputs)?;
+    writeln!(f, "layers      {}", layers.layers.len())?;
+    for share in &facts.precisions {
+        writeln!(f, "precision   {}: {} layers, {:.1} %", share.dtype, share.layers, share.share * 100.0)?;
+    }
+    if facts.precisions.is_empty() {
+        writeln!(f, "precision   not known: it was built without `--profilingVerbosity=detailed`")?;
+    }
+    writeln!(f, "Isaac ROS   input_binding_names {}", list(&facts.input_binding_names))?;
+    writeln!(f, "            output_binding_names {}", list(&facts.output_binding_names))
+}
+
+fn tensors(f: &mut fmt::Formatter<'_>, title: &str, tensors: &[EngineTensor]) -> fmt::Result {
+    for (place, tensor) in tensors.iter().enumerate() {
+        let title = if place == 0 { title } else { "" };
+        let dtype = tensor.dtype.map_or("unknown type".to_owned(), |dtype| dtype.to_string());
+        writeln!(f, "{title:<11} {} {dtype} {:?}", tensor.name, tensor.shape)?;
+        for profile in &tensor.profiles {
+            writeln!(f, "            min {:?}, opt {:?}, max {:?}", profile.min, profile.opt, profile.max)?;
+        }
+    }
     Ok(())
+}
+
+/// `['images', 'sizes']`, as a launch file takes it.
+fn list(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 fn calibration_cache(f: &mut fmt::Formatter<'_>, cache: &CalibrationCache) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! One file a command: its arguments, what it runs, how the result reads.
 
 pub(crate) mod bench;
+pub(crate) mod build;
 pub(crate) mod clean;
 pub(crate) mod completions;
 pub(crate) mod deploy;
@@ -37,6 +38,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<ExitCode, Failure
         Command::Detect(args) => detect::run(&args, output),
         Command::Eval(args) => eval::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
+        Command::Build(args) => build::run(*args, output),
         Command::Bench(args) => bench::run(&args, output),
         Command::Deploy(args) => deploy::run(&args, output),
         Command::Report(args) => report::run(&args, output),

@@ -122,7 +122,7 @@ impl From<&ReportData> for BenchmarkData {
                 run2: streams(deepstream.and_then(|deepstream| deepstream.run_2)),
             },
             accuracy: data.manifest.accuracy.clone(),
-            parity: data.manifest.checks.clone(),
+            parity: data.checks().cloned().collect(),
             backends: data.measurements.figures.clone(),
             image: data.measurements.image.clone(),
             curves: data.curves.clone(),

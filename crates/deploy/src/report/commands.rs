@@ -25,7 +25,7 @@ impl Missing {
     /// What is missing, in one line; the command follows.
     pub(super) fn reason(self) -> &'static str {
         match self {
-            Self::TensorRt => "On a machine with an NVIDIA GPU and TensorRT, in the package's folder, run:",
+            Self::TensorRt => "On a machine with an NVIDIA GPU and TensorRT, run:",
             Self::DeepStream => {
                 "On a machine with an NVIDIA GPU and DeepStream, with the nvinfer keys of section 12 in its configuration, run:"
             }
@@ -39,10 +39,7 @@ impl Missing {
     pub(super) fn command(self, data: &ReportData) -> String {
         let manifest = &data.manifest;
         match self {
-            Self::TensorRt => {
-                let model = data.main_model().unwrap_or("model.onnx");
-                format!("trtexec --onnx={model} --shapes={}", shape(data, manifest.max_batch))
-            }
+            Self::TensorRt => format!("sightline build models/{} --backend trtexec", manifest.name),
             Self::DeepStream => "deepstream-app -c deepstream_app_config.txt".into(),
             Self::Annotations => "sightline import SOURCE --images DIR --annotations instances.json".into(),
             Self::Images => "sightline import SOURCE --images DIR".into(),
@@ -53,12 +50,14 @@ impl Missing {
 
 /// The `trtexec` lines of the reference commands: build, then measure at batch 1 and at the maximum.
 ///
-/// `--fp16` is a flag up to TensorRT 10; from 11 on the precision is in the graph and the flag is refused.
+/// `--fp16` is a flag up to TensorRT 10; from 11 on the precision is in the graph and the flag is refused. Where an engine was
+/// built, its own command stands here.
 pub(super) fn trtexec(data: &ReportData, model: &str) -> [String; 3] {
     let manifest = &data.manifest;
-    let engine_batch =
-        data.measurements.tensorrt.as_ref().map_or(manifest.max_batch, |tensorrt| tensorrt.engine.max_batch);
-    let engine = crate::paths::engine(&manifest.name, engine_batch);
+    let built = data.measurements.tensorrt.as_ref().map(|tensorrt| &tensorrt.engine);
+    let engine_batch = built.map_or(manifest.max_batch, |engine| engine.max_batch);
+    let engine = built
+        .map_or_else(|| crate::paths::engine(&manifest.name, engine_batch), |engine| engine.path.clone());
     let shape = |batch: u32| shape(data, batch);
     let measure = |batch: u32| {
         format!(
@@ -66,7 +65,8 @@ pub(super) fn trtexec(data: &ReportData, model: &str) -> [String; 3] {
             shape(batch)
         )
     };
-    [
+    let build = built.and_then(|engine| Some(engine.build.as_ref()?.command.clone()));
+    let build = build.unwrap_or_else(|| {
         format!(
             "mkdir -p benchmarks/engines\ntrtexec --onnx={model} \\\n  --saveEngine={engine} \\\n  --minShapes={} \\\n  --optShapes={} \\\n  --maxShapes={} \\\n  \
              --fp16 --memPoolSize=workspace:32768M \\\n  \
@@ -74,10 +74,9 @@ pub(super) fn trtexec(data: &ReportData, model: &str) -> [String; 3] {
             shape(1),
             shape(engine_batch),
             shape(engine_batch),
-        ),
-        measure(1),
-        measure(engine_batch),
-    ]
+        )
+    });
+    [build, measure(1), measure(engine_batch)]
 }
 
 /// The image input's shape as `trtexec` takes it, quoted. Frames have any size: HD stands for it.

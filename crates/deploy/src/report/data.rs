@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::BenchmarkData;
-use crate::{Error, Manifest, Measurements, paths};
+use crate::{Check, Error, Manifest, Measurements, paths};
 
 /// Everything that a report says.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +72,12 @@ impl ReportData {
             samples: data.samples,
             commands: data.commands,
         })
+    }
+
+    /// Every check: those of the package, then those of the engine that this machine built.
+    pub(super) fn checks(&self) -> impl Iterator<Item = &Check> {
+        let engine = self.measurements.tensorrt.iter().flat_map(|tensorrt| &tensorrt.checks);
+        self.manifest.checks.iter().chain(engine)
     }
 
     /// Path of the main model: the first fp32 ONNX file, else the first ONNX file.

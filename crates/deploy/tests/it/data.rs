@@ -8,8 +8,9 @@ use std::io::Cursor;
 use deploy::report::{Command, PrecisionRecall, ReportData, Sample};
 use deploy::{
     Accuracy, Artefact, Bound, Capture, CaptureMode, Check, ClassAccuracy, CocoMetrics, Dataset, DeepStream,
-    Engine, Figure, Gpu, ImageTimes, Latency, Licence, Machine, Manifest, Measurements, Precision, Source,
-    SourceFile, StepRecord, StepTime, StreamRun, TensorRt, Tool, TrtexecRun,
+    Engine, EngineBuild, Figure, Gpu, ImageTimes, Latency, LayerShare, Licence, Machine, Manifest,
+    Measurements, Precision, Retry, Source, SourceFile, StepRecord, StepTime, StreamRun, TensorRt, Tool,
+    TrtexecRun,
 };
 use detect::{
     Activation, ChannelOrder, Detector, ElementType, Filter, Head, ImageInput, Labels, Resize, Selection,
@@ -255,9 +256,23 @@ pub(crate) fn complete() -> ReportData {
             optimization_level: None,
             build_seconds: 181.0,
             built_from: "model/shapes-rtdetr.onnx".into(),
+            build: Some(EngineBuild {
+                tensorrt: "10.16.0".into(),
+                gpu: "Example GPU".into(),
+                source_sha256: "5e".repeat(32),
+                min_batch: 1,
+                opt_batch: 32,
+                command: "trtexec --onnx=model/shapes-rtdetr.onnx --fp16".into(),
+                retries: vec![Retry {
+                    because: "it has no kernel for `ForeignNode[a...b]`".into(),
+                    then: "the graph was simplified".into(),
+                }],
+                layers: vec![LayerShare { dtype: "float16".into(), layers: 57, share: 0.95 }],
+            }),
         },
         batch_1: Some(run(1, 512.0, 1.92)),
         batch_max: Some(run(64, 29.1, 34.2)),
+        checks: vec![Check::of("detections missed (of 31)", "engine, batch 64", 0.0, Bound::AtMost(0.0), "")],
     });
     data.measurements.deepstream = Some(DeepStream {
         parser: Some("parser/libnvdsinfer_shapes_rtdetr_parser.so".into()),

@@ -241,8 +241,13 @@ pub(crate) fn scales_of_all(
 }
 
 pub(crate) fn open_graph(subject: &Subject) -> Result<Model, Error> {
-    let beside = subject.onnx.parent().unwrap_or(Path::new(""));
-    Ok(graph::onnx::read(map_file(&subject.onnx)?, &|location| {
+    open_onnx(&subject.onnx)
+}
+
+/// A graph with its weights, those in files beside it too.
+pub(crate) fn open_onnx(onnx: &Path) -> Result<Model, Error> {
+    let beside = onnx.parent().unwrap_or(Path::new(""));
+    Ok(graph::onnx::read(map_file(onnx)?, &|location| {
         map_file(&beside.join(location)).map_err(|error| crate::chain(&error))
     })?)
 }

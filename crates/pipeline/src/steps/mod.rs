@@ -69,6 +69,8 @@ pub(crate) const MEASURE: StepOfEach = StepOfEach([
     Step { name: "measure-fp16", version: 1 },
     Step { name: "measure-int8", version: 1 },
 ]);
+/// Builds a TensorRT engine; no part of an import.
+pub(crate) const BUILD: Step = Step { name: "build", version: 1 };
 /// Writes the report.
 pub(crate) const REPORT: Step = Step { name: "report", version: 1 };
 

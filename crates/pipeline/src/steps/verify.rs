@@ -84,15 +84,29 @@ pub(crate) fn verify(
     bounds: &Bounds,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Vec<Check>, Error> {
-    let everything: Vec<usize> = (0..images.images.len()).collect();
-    let total = (everything.len() + plan(subject.max_batch, &everything, &everything).len()) as u64;
-    let (references, rounding) = references(subject, images, bounds, &|done| progress(done, total))?;
-    let plan = plan(subject.max_batch, &everything, &alike(subject, &references));
-    let mut network = Network::load(subject.delivered, subject.detector, subject.backend, None)?;
     let mut checks = vec![description_check(subject)];
     if let Some(claimed) = subject.claims {
         checks.push(precision_check(subject, claimed, bounds)?);
     }
+    let load = || Network::load(subject.delivered, subject.detector, subject.backend, None);
+    checks.extend(compare(subject, load, images, bounds, progress)?);
+    Ok(checks)
+}
+
+/// The comparisons alone, of whatever network `load` gives for the delivered graph.
+pub(crate) fn compare<'d>(
+    subject: &Subject<'_>,
+    load: impl FnOnce() -> Result<Network<'d>, Error>,
+    images: &ImageSet,
+    bounds: &Bounds,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Vec<Check>, Error> {
+    let everything: Vec<usize> = (0..images.images.len()).collect();
+    let total = (everything.len() + plan(subject.max_batch, &everything, &everything).len()) as u64;
+    let (references, rounding) = references(subject, images, bounds, &|done| progress(done, total))?;
+    let plan = plan(subject.max_batch, &everything, &alike(subject, &references));
+    let mut network = load()?;
+    let mut checks = Vec::new();
     let (own, between) = if bounds.is_exact() {
         (None, *bounds)
     } else {

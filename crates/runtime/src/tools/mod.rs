@@ -1,4 +1,6 @@
-//! Outside programs. One file each; a program that is not installed is an absent answer, not a failure.
+//! Outside programs. One file or folder each; a program that is not installed is an absent answer, not a failure.
 
+mod child;
 pub mod nvidia_smi;
 pub mod python_exporter;
+pub mod trtexec;

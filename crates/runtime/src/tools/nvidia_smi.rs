@@ -18,17 +18,27 @@ const FIELDS: &str = "name,memory.total,driver_version,compute_cap";
 /// # Errors
 /// [`Error::Tool`] when it is installed and fails, hangs or answers in an unknown form.
 pub fn gpus() -> Result<Vec<Gpu>, Error> {
-    match ask(TOOL)? {
+    match ask(TOOL, FIELDS)? {
         None => Ok(Vec::new()),
         Some(answer) => parse(&answer),
     }
 }
 
+/// The memory of each graphics processor that no program uses at the moment, in MiB, in the driver's order; `None` where
+/// the driver does not know it (Jetson). Empty when the program is not installed.
+///
+/// # Errors
+/// As [`gpus`].
+pub fn free_memory_mib() -> Result<Vec<Option<u64>>, Error> {
+    let answer = ask(TOOL, "memory.free")?.unwrap_or_default();
+    Ok(answer.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| line.parse().ok()).collect())
+}
+
 /// What `program` answers; `None` when it is not installed.
-fn ask(program: &str) -> Result<Option<String>, Error> {
+fn ask(program: &str, fields: &str) -> Result<Option<String>, Error> {
     let failed = |reason: String| Error::Tool { tool: TOOL, reason };
     let child = Command::new(program)
-        .arg(format!("--query-gpu={FIELDS}"))
+        .arg(format!("--query-gpu={fields}"))
         .arg("--format=csv,noheader,nounits")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -113,9 +123,9 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_or_fails_is_told_apart() {
-        assert!(matches!(ask("no-such-program-on-any-machine"), Ok(None)));
-        assert!(matches!(ask("false"), Err(Error::Tool { .. })));
+        assert!(matches!(ask("no-such-program-on-any-machine", FIELDS), Ok(None)));
+        assert!(matches!(ask("false", FIELDS), Err(Error::Tool { .. })));
         // `echo` answers at once, with its arguments.
-        assert!(ask("echo").unwrap().unwrap().contains(FIELDS));
+        assert!(ask("echo", FIELDS).unwrap().unwrap().contains(FIELDS));
     }
 }

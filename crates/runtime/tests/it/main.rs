@@ -14,6 +14,8 @@ mod python_exporter;
 mod stored;
 #[cfg(test)]
 mod suppression;
+#[cfg(all(test, unix))]
+mod trtexec;
 #[cfg(test)]
 mod usable;
 #[cfg(test)]

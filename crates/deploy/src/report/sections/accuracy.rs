@@ -93,13 +93,13 @@ fn classes(data: &ReportData, accuracy: &Accuracy) -> Table {
 
 /// Section 14.
 pub(super) fn parity(data: &ReportData) -> Section {
-    let checks = &data.manifest.checks;
+    let checks: Vec<&Check> = data.checks().collect();
     if checks.is_empty() {
         let block = missing(data, "No artefact was compared with the source.", Missing::Images);
         return Section::new(14, "Parity with the Source", vec![block]);
     }
-    let about = "Each artefact is compared with the source-exact fp32 graph. A conversion counts as wrong until its \
-                 value is within the bound.";
+    let about = "Each artefact is compared with the source-exact fp32 graph, an engine with the package's fp32 graph. A \
+                 conversion counts as wrong until its value is within the bound.";
     let mut table = Table::new(&["Check", "Subject", "Bound#", "Value#", "Verdict"]);
     for check in checks {
         table.row([

@@ -10,7 +10,7 @@ use crate::report::ReportData;
 use crate::report::data::is_onnx;
 use crate::report::document::{Block, Section, Table, Text};
 use crate::report::format::{bytes, count};
-use crate::{Artefact, Manifest, TensorRt};
+use crate::{Artefact, LayerShare, Manifest, TensorRt};
 
 /// Most files of the source listed one by one.
 const FILES: usize = 12;
@@ -36,7 +36,10 @@ pub(super) fn configuration(data: &ReportData) -> Section {
         (
             "Engine profile",
             engine.map_or_else(not_built, |engine| {
-                format!("batch 1 to {0}, optimum {0}", engine.max_batch).into()
+                let max = engine.max_batch;
+                let (min, opt) =
+                    engine.build.as_ref().map_or((1, max), |build| (build.min_batch, build.opt_batch));
+                format!("batch {min} to {max}, optimum {opt}").into()
             }),
         ),
         (
@@ -331,6 +334,17 @@ pub(super) fn engine_rows(tensorrt: &TensorRt) -> Vec<(&'static str, Text)> {
     ];
     if let Some(level) = engine.optimization_level {
         rows.push(("Optimisation level", level.to_string().into()));
+    }
+    let Some(build) = &engine.build else { return rows };
+    rows.push(("Built with", format!("TensorRT {} on {}", build.tensorrt, build.gpu).into()));
+    if !build.layers.is_empty() {
+        let share =
+            |share: &LayerShare| format!("{:.0} % {} ({})", share.share * 100.0, share.dtype, share.layers);
+        let shares: Vec<String> = build.layers.iter().map(share).collect();
+        rows.push(("Layers with weights compute in", shares.join(", ").into()));
+    }
+    for retry in &build.retries {
+        rows.push(("Retried", Text::literals(&format!("{}: {}", retry.because, retry.then))));
     }
     rows
 }

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Event, child};
+use super::Event;
 use crate::Error;
+use crate::tools::child::{self, Heard};
 
 /// What is installed.
 const REQUIREMENTS: &str = include_str!("requirements.txt");
@@ -144,8 +145,12 @@ fn step(
     limit: Duration,
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<(), Error> {
-    let ended = child::run(command, limit, &mut |line| tell(Event::Line(line)))
-        .map_err(|error| not_started(&error))?;
+    let mut hear = |heard: Heard<'_>| {
+        if let Heard::Line(line) = heard {
+            tell(Event::Line(line));
+        }
+    };
+    let ended = child::run(command, limit, None, &mut hear).map_err(|error| not_started(&error))?;
     if ended.is_success() { Ok(()) } else { Err(failed(format!("{what}: {}", ended.last_words()))) }
 }
 
@@ -153,7 +158,7 @@ fn step(
 fn check_version(setup: &Setup) -> Result<(), Error> {
     let mut ask = python(&setup.python, &setup.variables);
     ask.args(["-c", "import sys; print('version', *sys.version_info[:2])"]);
-    let ended = child::run(&mut ask, PATIENCE, &mut |_| {}).map_err(|error| not_started(&error))?;
+    let ended = child::run(&mut ask, PATIENCE, None, &mut |_| {}).map_err(|error| not_started(&error))?;
     let version = ended.lines.iter().find_map(|line| line.strip_prefix("version 3 ")?.trim().parse().ok());
     match version {
         Some(minor) if VERSIONS.contains(&minor) => Ok(()),

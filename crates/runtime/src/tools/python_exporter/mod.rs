@@ -6,7 +6,6 @@
 //! run but its weights: it is loaded from a folder, without the network, and code beside it is not imported.
 
 mod attempts;
-mod child;
 mod environment;
 mod report;
 
@@ -19,6 +18,7 @@ pub use environment::Setup;
 pub use report::Failure;
 
 use crate::Error;
+use crate::tools::child::{self, Ending, Heard};
 use environment::Environment;
 
 /// The program of one attempt.
@@ -160,17 +160,21 @@ impl Work {
         // One argument each, so that a prompt that begins with a dash is none.
         command.args(request.prompt.iter().map(|text| format!("--prompt={text}")));
         let mut answers = Answers::default();
-        let ended = child::run(&mut command, limit, &mut |line| match line.strip_prefix(ANSWER) {
-            Some(answer) => answers.hear(answer),
-            None => tell(Event::Line(line)),
-        });
+        let mut hear = |heard: Heard<'_>| {
+            let Heard::Line(line) = heard else { return };
+            match line.strip_prefix(ANSWER) {
+                Some(answer) => answers.hear(answer),
+                None => tell(Event::Line(line)),
+            }
+        };
+        let ended = child::run(&mut command, limit, None, &mut hear);
         let ended = ended.map_err(|error| at(&script, &error))?;
         let is_written = graph.metadata().is_ok_and(|file| file.len() > 0);
         if ended.is_success() && is_written {
             return Ok(Ok(answers));
         }
         let reason = match answers.error {
-            Some(error) if ended.status.is_some() => error,
+            Some(error) if ended.ending != Ending::TimedOut => error,
             _ if ended.is_success() => "it wrote no file".into(),
             _ => ended.last_words(),
         };

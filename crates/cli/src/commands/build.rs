@@ -1,0 +1,218 @@
+//! `sightline build`: TensorRT engines.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::builder::PossibleValuesParser;
+use pipeline::deploy::{Check, Precision, TrtexecRun, Verdict};
+use pipeline::runtime::tools::trtexec::Trtexec;
+use pipeline::{BUILDERS, Batches, Building, Built, Event, ImageSet};
+use serde::Serialize;
+
+use super::shared::{BoundArgs, DescribeArgs, bound, number};
+use crate::args::Size;
+use crate::output::Output;
+use crate::progress::{Progress, seconds};
+use crate::{Failure, env, exit_code};
+
+/// Arguments of `build`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A package or an ONNX file
+    model: PathBuf,
+    /// What builds the engine
+    #[arg(long, value_name = "NAME", default_value = "trtexec", value_parser = PossibleValuesParser::new(BUILDERS))]
+    backend: String,
+    /// The program [default: the one on PATH, else in /usr/src/tensorrt/bin]
+    #[arg(long, value_name = "PATH")]
+    trtexec: Option<PathBuf>,
+    /// What the engine computes with: fp32, fp16 or int8
+    #[arg(long, value_name = "PRECISION", default_value = "fp16")]
+    precision: Precision,
+    /// The batches that it takes: MIN:OPT:MAX, or MAX alone [default: 1:64:64, doubled up to 512 while the engine would
+    /// serve more 30 fps streams than that]
+    #[arg(long, value_name = "BATCHES", conflicts_with = "static_batch")]
+    batch: Option<Batches>,
+    /// One batch only, fixed in the graph
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    static_batch: Option<u32>,
+    /// Limit of the workspace in MiB; never more than the free memory allows [default: 32768]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    workspace: Option<u64>,
+    /// Image size of a graph that leaves it open: width and height in pixels (640x480), or one number for a square
+    #[arg(long, value_name = "WxH")]
+    size: Option<Size>,
+    /// How hard the builder tries, 0 to 5 [default: TensorRT's own, 3]
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(0..=5))]
+    level: Option<u32>,
+    /// Library of a plug-in; repeatable
+    #[arg(long, value_name = "FILE")]
+    plugin: Vec<PathBuf>,
+    /// Scales for int8 up to TensorRT 10 [default: the package's `config/calibration.cache`]
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+    /// Numbers of the GPUs to build for; several with commas
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    gpu: Vec<u32>,
+    /// Folder for what is built from an ONNX file [default: here]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Build again, also when an earlier build answers
+    #[arg(long)]
+    fresh: bool,
+    /// Leave out the timing, and the search for a larger batch
+    #[arg(long)]
+    no_timing: bool,
+    /// Leave out the comparison of the engine's answers with those of the graph
+    #[arg(long)]
+    no_compare: bool,
+    /// Folder of images to compare answers on [default: two scenes that come with the program]
+    #[arg(long, value_name = "DIR", help_heading = "Verification")]
+    images: Option<PathBuf>,
+    /// Compare on at most this many images
+    #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Verification", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Backend that runs the graph for comparison
+    #[arg(long, value_name = "NAME", default_value = "embedded", help_heading = "Verification")]
+    reference: String,
+    #[command(flatten)]
+    bounds: BoundArgs,
+    #[command(flatten)]
+    describe: DescribeArgs,
+}
+
+#[derive(Serialize)]
+struct Engines {
+    passed: bool,
+    engines: Vec<Built>,
+}
+
+pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
+    let cancelled = on_interrupt()?;
+    let named = args.trtexec.clone().or_else(|| env::lookup("SIGHTLINE_TRTEXEC").map(PathBuf::from));
+    let path = env::lookup("PATH");
+    let trtexec =
+        Trtexec::find(named.as_deref(), path.as_ref().map(AsRef::as_ref)).map_err(pipeline::Error::from)?;
+    output.say(&format!("    build  TensorRT {} ({})", trtexec.version, trtexec.program.display()));
+    let images = match &args.images {
+        Some(folder) => ImageSet::of_folder(folder)?,
+        None => ImageSet::built_in(),
+    };
+    let model = args.model.clone();
+    let options = args.building(images)?;
+    let progress = Progress::new(output);
+    let tell = |event: Event<'_>| progress.show(&event);
+    let built = pipeline::build(&model, &options, &trtexec, &cancelled, &tell);
+    progress.clear();
+    let engines = built?;
+    let passed = engines.iter().all(|engine| engine.passed);
+    output.result(&Engines { passed, engines })?;
+    Ok(exit_code::passed(passed))
+}
+
+/// A flag that the first Ctrl-C or `SIGTERM` sets, so that what was begun can be ended in order; a second one ends the
+/// program at once.
+fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::flag;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 130, Arc::clone(&cancelled))?;
+        flag::register(signal, Arc::clone(&cancelled))?;
+    }
+    Ok(cancelled)
+}
+
+impl Args {
+    fn building(self, images: ImageSet) -> Result<Building, Failure> {
+        Ok(Building {
+            precision: self.precision,
+            batches: self.batch,
+            static_batch: self.static_batch,
+            workspace_mib: self.workspace,
+            size: self.size.map(|size| (size.width, size.height)),
+            level: self.level,
+            plugins: absolute(self.plugin)?,
+            calibration: self.calibration,
+            gpus: self.gpu,
+            out: self.out,
+            describe: self.describe.options()?,
+            images,
+            limit: self.limit as usize,
+            bounds: self.bounds.all(),
+            reference: self.reference,
+            timed: !self.no_timing,
+            compared: !self.no_compare,
+            fresh: self.fresh,
+            command_line: super::import::command_line(std::env::args_os().skip(1)),
+        })
+    }
+}
+
+fn absolute(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
+    let each = files.into_iter().map(|file| {
+        std::fs::canonicalize(&file).map_err(|source| pipeline::Error::Io { path: file, source }.into())
+    });
+    each.collect()
+}
+
+impl fmt::Display for Engines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for engine in &self.engines {
+            one(f, engine)?;
+        }
+        writeln!(f, "{}", if self.passed { "no check failed" } else { "a check failed" })
+    }
+}
+
+fn one(f: &mut fmt::Formatter<'_>, built: &Built) -> fmt::Result {
+    let engine = &built.tensorrt.engine;
+    writeln!(f, "{}", built.folder.join(&engine.path).display())?;
+    let time = std::time::Duration::try_from_secs_f64(engine.build_seconds).unwrap_or_default();
+    writeln!(
+        f,
+        "  {}, batch up to {}, {:.1} MB, built in {} on {}",
+        engine.precision,
+        engine.max_batch,
+        engine.bytes as f64 / 1e6,
+        seconds(time),
+        built.gpu
+    )?;
+    for retry in engine.build.iter().flat_map(|build| &build.retries) {
+        writeln!(f, "  retried  {}: {}", retry.because, retry.then)?;
+    }
+    let one = built.tensorrt.batch_1.filter(|run| run.batch != engine.max_batch);
+    let figures: Vec<&TrtexecRun> = one.iter().chain(&built.tried).collect();
+    if !figures.is_empty() {
+        writeln!(f, "  batch  queries/s   images/s  GPU mean ms   GPU p99 ms")?;
+    }
+    for run in figures {
+        writeln!(
+            f,
+            "  {:>5} {:>10.1} {:>10.1} {:>12.3} {:>12.3}",
+            run.batch,
+            run.qps,
+            run.images_per_second(),
+            run.gpu_mean_ms,
+            run.gpu_p99_ms
+        )?;
+    }
+    if let Some(streams) = built.peak_gpu_streams {
+        writeln!(f, "  {streams} streams of 30 fps, as far as the GPU goes")?;
+    }
+    built.tensorrt.checks.iter().try_for_each(|check| checked(f, check))
+}
+
+fn checked(f: &mut fmt::Formatter<'_>, check: &Check) -> fmt::Result {
+    let verdict = match &check.verdict {
+        Verdict::Pass => "pass".to_owned(),
+        Verdict::Fail => "FAIL".to_owned(),
+        Verdict::NotRun { reason } => format!("not run: {reason}"),
+    };
+    let value = check.value.map_or("–".into(), number);
+    let bound = check.bound.map(bound).unwrap_or_default();
+    writeln!(f, "  {verdict:<8}{value:>10}  {bound:<10} {} ({})", check.name, check.subject)
+}

@@ -1,0 +1,372 @@
+//! Makes one engine: the record of an earlier build answers, else `trtexec` builds, and again otherwise when it failed for
+//! a reason that is known.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use deploy::{Retry, paths};
+use runtime::tools::trtexec::{
+    Build, Cause, Event, Failure, Numbers, Phase, Running, Trtexec, workspace_mib,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::history::{self, Past};
+use super::ladder::Attempt;
+use super::shapes::Shapes;
+use super::source::{Place, Source};
+use super::{Batches, Building, Processor};
+use crate::folding::Folding;
+use crate::package::write_model;
+use crate::quantize::open_onnx;
+use crate::run::{Run, StepContext};
+use crate::steps::BUILD;
+use crate::{Blob, Digest, Error, Store};
+
+/// Longest build: the largest transformers at the largest batches take an hour.
+const PATIENCE: Duration = Duration::from_hours(6);
+/// How often it is said that a build goes on, when nobody can know how long it takes.
+const SIGN_OF_LIFE: Duration = Duration::from_mins(1);
+
+/// Everything that the engines of one call share.
+pub(super) struct Maker<'a> {
+    pub(super) trtexec: &'a Trtexec,
+    pub(super) place: &'a Place,
+    pub(super) source: &'a Source,
+    pub(super) shapes: &'a Shapes,
+    pub(super) options: &'a Building,
+    pub(super) processor: &'a Processor,
+    pub(super) cancelled: &'a AtomicBool,
+}
+
+/// An engine that was built.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Made {
+    pub(super) engine: Blob,
+    /// What its layers are.
+    pub(super) layers: Option<Blob>,
+    /// What every attempt printed.
+    pub(super) log: Blob,
+    /// The batches that it takes: fewer than asked for, when memory was not enough.
+    pub(super) batches: Batches,
+    pub(super) level: Option<u32>,
+    pub(super) workspace_mib: u64,
+    pub(super) peak_gpu_mib: Option<f64>,
+    pub(super) seconds: f64,
+    /// The command, with paths that mean something in a package.
+    pub(super) command: String,
+    pub(super) retries: Vec<Retry>,
+}
+
+impl Maker<'_> {
+    /// The engine for these batches. `may_shrink` allows fewer when memory is not enough.
+    pub(super) fn make(&self, run: &Run<'_>, batches: Batches, may_shrink: bool) -> Result<Made, Error> {
+        let key = self.key(batches, may_shrink)?;
+        let label = self.processor.label(&self.stem(batches));
+        run.step_for(&label, BUILD, self.options.fresh, &key, |context| {
+            self.attempts(batches, may_shrink, context)
+        })
+    }
+
+    /// Everything that decides what the engine is. The free memory does not: it only limits.
+    fn key(&self, batches: Batches, may_shrink: bool) -> Result<Value, Error> {
+        let digests = |files: &mut dyn Iterator<Item = &PathBuf>| -> Result<Vec<Digest>, Error> {
+            files.map(|file| Digest::of_file(file)).collect()
+        };
+        Ok(json!({
+            "onnx": Digest::of_file(&self.source.onnx)?,
+            "calibration": digests(&mut self.source.calibration.iter())?,
+            "plugins": digests(&mut self.options.plugins.iter())?,
+            "precision": self.options.precision, "batches": batches, "may_shrink": may_shrink,
+            "static_batch": self.options.static_batch, "shapes": self.shapes.at(batches.max),
+            "workspace_mib": self.options.workspace_mib, "level": self.options.level,
+            "gpu": self.processor.gpu, "tensorrt": self.trtexec.version,
+        }))
+    }
+
+    /// The engine's path in the package.
+    pub(super) fn engine_path(&self, batches: Batches) -> String {
+        let name = &self.place.name;
+        let path = match self.shapes.fixed_batch {
+            Some(batch) => paths::static_engine(name, batch),
+            None => paths::engine(name, batches.max),
+        };
+        self.processor.engine_path(&path)
+    }
+
+    /// Its file's name without the ending.
+    fn stem(&self, batches: Batches) -> String {
+        let path = PathBuf::from(self.engine_path(batches));
+        path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    fn attempts(
+        &self,
+        batches: Batches,
+        may_shrink: bool,
+        context: &StepContext<'_, '_>,
+    ) -> Result<Made, Error> {
+        let work = Work(context.store().temporary_folder()?);
+        let mut attempt = Attempt::first(batches, self.options.level);
+        let (mut retries, mut onnx, mut logs) = (Vec::new(), self.fixed(&work)?, Vec::new());
+        loop {
+            let built = self.once(&onnx, &attempt, &work, context);
+            logs.extend(fs::read(work.log()).unwrap_or_default());
+            let failure = match built {
+                Ok(mut made) => {
+                    made.log = context.put(&logs)?;
+                    made.retries = retries;
+                    return Ok(made);
+                }
+                Err(Error::Runtime(error)) => match *error {
+                    runtime::Error::Trtexec(failure) => *failure,
+                    other => {
+                        self.keep_log(batches, &logs)?;
+                        return Err(other.into());
+                    }
+                },
+                Err(other) => return Err(other),
+            };
+            let answer =
+                self.answer(attempt, failure.cause, may_shrink, &mut onnx, (&work, context.store()))?;
+            let Some((next, then)) = answer else {
+                let log = self.keep_log(batches, &logs)?;
+                return Err(runtime::Error::Trtexec(Box::new(Failure { log: Some(log), ..failure })).into());
+            };
+            let because = Failure { log: None, ..failure }.to_string();
+            context.warn(format!("{because}: tried again with {then}"));
+            retries.push(Retry { because, then });
+            attempt = next;
+        }
+    }
+
+    /// The next attempt, with what it needs: simplifying a graph that is simple already is no answer.
+    fn answer(
+        &self,
+        attempt: Attempt,
+        cause: Cause,
+        may_shrink: bool,
+        onnx: &mut PathBuf,
+        (work, store): (&Work, &Store),
+    ) -> Result<Option<(Attempt, String)>, Error> {
+        let Some((next, then)) = attempt.after(cause, may_shrink) else { return Ok(None) };
+        if next.fresh_times && !attempt.fresh_times {
+            let _ = fs::remove_file(self.timing_cache(store)?);
+        }
+        if next.simplified && !attempt.simplified {
+            match simplified(onnx, work)? {
+                Some(file) => *onnx = file,
+                None => return Ok(next.after(cause, may_shrink)),
+            }
+        }
+        Ok(Some((next, then)))
+    }
+
+    fn once(
+        &self,
+        onnx: &Path,
+        attempt: &Attempt,
+        work: &Work,
+        context: &StepContext<'_, '_>,
+    ) -> Result<Made, Error> {
+        let (engine, layers, log) = (work.file("engine"), work.file("layers.json"), work.log());
+        for stale in [&engine, &layers] {
+            let _ = fs::remove_file(stale);
+        }
+        let calibration = self.calibration(work)?;
+        let times = self.timing_cache(context.store())?;
+        let build = Build {
+            onnx,
+            engine: &engine,
+            numbers: match self.options.precision {
+                deploy::Precision::Fp32 => Numbers::Fp32,
+                deploy::Precision::Fp16 => Numbers::Fp16,
+                deploy::Precision::Int8 => Numbers::Int8 { calibration: calibration.as_deref() },
+            },
+            profiles: &self.shapes.profiles(attempt.batches),
+            workspace_mib: workspace_mib(self.options.workspace_mib, self.processor.free_mib),
+            level: attempt.level,
+            timing_cache: Some(&times),
+            layers: Some(&layers),
+            plugins: &self.options.plugins,
+            device: self.processor.device,
+        };
+        let arguments = build.arguments(self.trtexec.version);
+        let running = Running { folder: &work.0, log: &log, limit: PATIENCE, cancelled: self.cancelled };
+        let past = self.past(attempt.batches)?;
+        let started = Instant::now();
+        let teller = Teller::new(history::expected(context.store(), &past), context);
+        let printed = self.trtexec.run(&arguments, &running, &mut |event| teller.hear(event))?;
+        let seconds = started.elapsed().as_secs_f64();
+        history::remember(context.store(), Past { seconds, ..past });
+        let command = Trtexec::line(&arguments, &|word| self.readable(word, &build, attempt.batches));
+        Ok(Made {
+            engine: context.adopt(&engine)?,
+            layers: layers.is_file().then(|| context.adopt(&layers)).transpose()?,
+            // Replaced by what all attempts printed.
+            log: context.put(b"")?,
+            batches: attempt.batches,
+            level: attempt.level,
+            workspace_mib: build.workspace_mib,
+            peak_gpu_mib: printed.peak_gpu_mib,
+            seconds,
+            command,
+            retries: Vec::new(),
+        })
+    }
+
+    fn past(&self, batches: Batches) -> Result<Past, Error> {
+        let onnx = &self.source.onnx;
+        let meta = fs::metadata(onnx).map_err(|source| Error::Io { path: onnx.clone(), source })?;
+        Ok(Past {
+            gpu: self.processor.gpu.name.clone(),
+            tensorrt: self.trtexec.version.to_string(),
+            precision: self.options.precision,
+            bytes: meta.len(),
+            max_batch: batches.max,
+            seconds: 0.0,
+        })
+    }
+
+    /// The graph to build from: with `--static-batch` a copy whose batch is a number.
+    fn fixed(&self, work: &Work) -> Result<PathBuf, Error> {
+        let onnx = &self.source.onnx;
+        let Some(batch) = self.options.static_batch else { return Ok(onnx.clone()) };
+        let mut model = open_onnx(onnx)?;
+        graph::passes::set_batch(&mut model, graph::passes::Batch::Fixed(batch as usize))?;
+        written(&model, work.file("fixed.onnx"))
+    }
+
+    /// The calibration cache with the version of this TensorRT in its first line: another one's is not taken.
+    fn calibration(&self, work: &Work) -> Result<Option<PathBuf>, Error> {
+        let Some(cache) = &self.source.calibration else { return Ok(None) };
+        let bytes = fs::read(cache).map_err(|source| Error::Io { path: cache.clone(), source })?;
+        let mut content = graph::CalibrationCache::read(&bytes)?;
+        content.version = self.trtexec.version.number();
+        // `trtexec` asks for this kind, whatever the scales were found by.
+        content.algorithm = "EntropyCalibration2".into();
+        let path = work.file("calibration.cache");
+        fs::write(&path, content.to_text()).map_err(|source| Error::Io { path: path.clone(), source })?;
+        Ok(Some(path))
+    }
+
+    /// Times of kernels, one file for each kind of GPU and version: another one's would be refused.
+    pub(super) fn timing_cache(&self, store: &Store) -> Result<PathBuf, Error> {
+        let of = Digest::of_json(&(&self.processor.gpu, self.trtexec.version))?;
+        Ok(store.side_file(&format!("timing-{}.cache", &of.as_hex()[..16])))
+    }
+
+    /// Keeps what a failed build printed beside the engines.
+    fn keep_log(&self, batches: Batches, logs: &[u8]) -> Result<PathBuf, Error> {
+        let stem = self.stem(batches);
+        let engine = self.place.root.join(self.engine_path(batches));
+        let folder = engine.parent().unwrap_or(&self.place.root);
+        crate::store::create_dir(folder)?;
+        let path = folder.join(format!("{stem}_build.failed.log"));
+        fs::write(&path, logs).map_err(|source| Error::Io { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    /// Paths of this machine as those of the package.
+    fn readable(&self, word: &str, build: &Build<'_>, batches: Batches) -> String {
+        let engine = self.engine_path(batches);
+        let replaced = [
+            (build.onnx, self.source.path.clone()),
+            (build.engine, engine.clone()),
+            (build.timing_cache.unwrap_or(build.engine), paths::TIMING_CACHE.to_owned()),
+            (build.layers.unwrap_or(build.engine), super::layers_path(&engine)),
+        ];
+        let calibration = match build.numbers {
+            Numbers::Int8 { calibration: Some(file) } => Some((file, paths::CALIBRATION_CACHE.to_owned())),
+            _ => None,
+        };
+        replaced
+            .into_iter()
+            .chain(calibration)
+            .fold(word.to_owned(), |word, (path, name)| word.replace(&*path.to_string_lossy(), &name))
+    }
+}
+
+/// A folder for what is not finished; gone afterwards.
+pub(super) struct Work(pub(super) PathBuf);
+
+impl Work {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.file("trtexec.log")
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The graph simplified, in a file; `None` when there was nothing to simplify.
+fn simplified(onnx: &Path, work: &Work) -> Result<Option<PathBuf>, Error> {
+    let mut model = open_onnx(onnx)?;
+    let outcome = Folding::default().simplify(&mut model)?;
+    if outcome.changes.is_empty() {
+        return Ok(None);
+    }
+    written(&model, work.file("simplified.onnx")).map(Some)
+}
+
+fn written(model: &graph::Model, path: PathBuf) -> Result<PathBuf, Error> {
+    let mut file = fs::File::create(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+    write_model(model, &mut file, &path)?;
+    Ok(path)
+}
+
+/// Tells how a build goes on.
+struct Teller<'a, 'r, 'c> {
+    context: &'a StepContext<'r, 'c>,
+    /// How long a similar build took.
+    expected: Option<f64>,
+    started: Instant,
+    phase: Cell<Phase>,
+    told: Cell<Instant>,
+}
+
+impl<'a, 'r, 'c> Teller<'a, 'r, 'c> {
+    fn new(expected: Option<f64>, context: &'a StepContext<'r, 'c>) -> Self {
+        if let Some(seconds) = expected {
+            context.note(&format!("a similar build took {seconds:.0} s"));
+        }
+        let started = Instant::now();
+        Self { context, expected, started, phase: Cell::new(Phase::Starting), told: Cell::new(started) }
+    }
+
+    fn hear(&self, event: Event) {
+        let elapsed = self.started.elapsed();
+        match event {
+            Event::Phase(phase) => {
+                self.phase.set(phase);
+                self.told.set(Instant::now());
+                self.context.note(&phase.to_string());
+            }
+            Event::Tick => {
+                if let Some(expected) = self.expected {
+                    // The bar stays open until the build is done.
+                    let total = (expected.ceil() as u64).max(elapsed.as_secs() + 1);
+                    self.context.progress("s", elapsed.as_secs(), total);
+                }
+                if self.told.get().elapsed() >= SIGN_OF_LIFE {
+                    self.told.set(Instant::now());
+                    self.context.note(&format!(
+                        "{}, {} min so far",
+                        self.phase.get(),
+                        elapsed.as_secs() / 60
+                    ));
+                }
+            }
+        }
+    }
+}
