@@ -190,6 +190,9 @@ fn rendered(change: impl FnOnce(&mut Detector)) -> Result<FileTree, Error> {
     })
 }
 
+/// A change of a detector, and what it adds to the name of the graph.
+type Change = (fn(&mut Detector), &'static str);
+
 fn property(tree: &FileTree) -> BTreeMap<String, String> {
     groups(text(tree, "config/config_infer_primary_changed.txt"))["property"].clone()
 }
@@ -222,7 +225,7 @@ fn what_nvinfer_has_a_key_for_stays_in_the_config() {
 
 #[test]
 fn what_nvinfer_has_no_key_for_goes_into_a_graph() {
-    let changes: [(fn(&mut Detector), &str); 4] = [
+    let changes: [Change; 4] = [
         (|detector| detector.input.std = [0.229, 0.224, 0.225], ""),
         (|detector| detector.input.dtype = ElementType::F16, ""),
         // What depends on the frame is made for one size, which is in its name and in its engine's.
