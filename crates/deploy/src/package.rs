@@ -38,9 +38,12 @@ pub mod paths {
     /// Times of TensorRT's kernels, kept between builds.
     pub const TIMING_CACHE: &str = "benchmarks/engines/timing.cache";
 
-    /// The ONNX file for video pipelines, which resize by themselves: `model/<name>_video.onnx`, `model/<name>_fp16_video.onnx`.
-    pub fn video_model(name: &PackageName, precision: Precision) -> String {
-        model(name, precision).replace(".onnx", "_video.onnx")
+    /// The ONNX file for video pipelines, which resize by themselves: `model/<name>_video.onnx`, or
+    /// `model/<name>_fp16_video_1280x720.onnx` where it is made for frames of one size.
+    pub fn video_model(name: &PackageName, precision: Precision, frame: Option<(u32, u32)>) -> String {
+        let size = frame.map_or_else(String::new, |(width, height)| format!("_{width}x{height}"));
+        let plain = model(name, precision);
+        format!("{}_video{size}.onnx", plain.strip_suffix(".onnx").unwrap_or(&plain))
     }
 
     /// An engine for every batch up to a maximum: `benchmarks/engines/<name>_dynamic_b<max>.engine`.

@@ -31,7 +31,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
     for name in names {
         match pipeline::deliver_target(&args.package, &name, (args.frame.width, args.frame.height)) {
             Ok(written) => {
-                files.extend(written.into_iter().filter(|file| !files.contains(file)).collect::<Vec<_>>());
+                // Two targets may share a graph.
+                let new: Vec<String> = written.into_iter().filter(|file| !files.contains(file)).collect();
+                files.extend(new);
             }
             // A target that was not named may be one that cannot run this detector.
             Err(error @ Error::Deploy(pipeline::deploy::Error::Inexpressible { .. }))

@@ -48,7 +48,10 @@ impl Video {
         match (&self.scaled, precision) {
             (None, Precision::Fp32) => deployment.model.to_owned(),
             (None, other) => paths::model(deployment.name, other),
-            (Some(_), other) => paths::video_model(deployment.name, other),
+            (Some(scaled), other) => {
+                let frame = scaled.is_for_one_size().then_some(deployment.frame);
+                paths::video_model(deployment.name, other, frame)
+            }
         }
     }
 
@@ -56,7 +59,7 @@ impl Video {
     pub(super) fn models(&self, deployment: &Deployment<'_>, precisions: &[Precision]) -> Vec<TargetModel> {
         let Some(scaled) = &self.scaled else { return Vec::new() };
         let model = |precision: &Precision| TargetModel {
-            path: paths::video_model(deployment.name, *precision),
+            path: self.onnx(deployment, *precision),
             original: match precision {
                 Precision::Fp32 => deployment.model.to_owned(),
                 other => paths::model(deployment.name, *other),

@@ -190,6 +190,9 @@ fn rendered(change: impl FnOnce(&mut Detector)) -> Result<FileTree, Error> {
     })
 }
 
+/// A change of a detector, and what it adds to the name of the graph.
+type Change = (fn(&mut Detector), &'static str);
+
 fn property(tree: &FileTree) -> BTreeMap<String, String> {
     groups(text(tree, "config/config_infer_primary_changed.txt"))["property"].clone()
 }
@@ -222,16 +225,24 @@ fn what_nvinfer_has_a_key_for_stays_in_the_config() {
 
 #[test]
 fn what_nvinfer_has_no_key_for_goes_into_a_graph() {
-    let changes: [fn(&mut Detector); 4] = [
-        |detector| detector.input.std = [0.229, 0.224, 0.225],
-        |detector| detector.input.resize = Resize::Letterbox { fill: 114, centred: true, upscale: true },
-        |detector| detector.input.resize = Resize::Letterbox { fill: 0, centred: true, upscale: false },
-        |detector| detector.input.dtype = ElementType::F16,
+    let changes: [Change; 4] = [
+        (|detector| detector.input.std = [0.229, 0.224, 0.225], ""),
+        (|detector| detector.input.dtype = ElementType::F16, ""),
+        // What depends on the frame is made for one size, which is in its name and in its engine's.
+        (
+            |detector| detector.input.resize = Resize::Letterbox { fill: 114, centred: true, upscale: true },
+            "_1280x720",
+        ),
+        (
+            |detector| detector.input.resize = Resize::Letterbox { fill: 0, centred: true, upscale: false },
+            "_1280x720",
+        ),
     ];
-    for (at, change) in changes.into_iter().enumerate() {
+    for (change, size) in changes {
         let keys = property(&rendered(change).unwrap());
-        assert_eq!(keys["onnx-file"], "../model/changed_video.onnx", "{at}");
-        assert_eq!(keys["model-engine-file"], "../benchmarks/engines/changed_video_dynamic_b2.engine");
+        assert_eq!(keys["onnx-file"], format!("../model/changed_video{size}.onnx"));
+        let engine = format!("../benchmarks/engines/changed_video{size}_dynamic_b2.engine");
+        assert_eq!(keys["model-engine-file"], engine);
         assert_eq!((keys["net-scale-factor"].as_str(), keys.get("offsets")), ("1", None));
         assert_eq!(keys["maintain-aspect-ratio"], "0");
     }

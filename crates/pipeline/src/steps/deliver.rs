@@ -1,9 +1,8 @@
 //! Renders what does not depend on this machine: configs, deployment trees, annotated samples.
 
 use deploy::report::Sample;
-use deploy::targets::Deployment;
+use deploy::targets::{Deployment, TargetModel};
 use deploy::{Check, FileTree, PackageName, Precision, config_files, paths};
-use detect::in_graph::Scaled;
 use detect::{Detector, Thresholds, draw, encode_jpeg};
 use graph::ValueInfo;
 use serde::{Deserialize, Serialize};
@@ -90,8 +89,8 @@ fn deploy_everywhere(
         match deploy_to(name, &deployment, files, context) {
             Ok((rendered, made)) => {
                 tree.merge(rendered)?;
-                for (file, scaled) in made {
-                    checks.extend(checked(delivery, &deployment, &file, &scaled, context)?);
+                for (file, wanted) in made {
+                    checks.extend(checked(delivery, &deployment, &file, &wanted, context)?);
                     files.push(file);
                 }
             }
@@ -109,17 +108,17 @@ fn checked(
     delivery: &Delivery<'_>,
     deployment: &Deployment<'_>,
     file: &PackageFile,
-    scaled: &Scaled,
+    wanted: &TargetModel,
     context: &StepContext<'_, '_>,
 ) -> Result<Option<Check>, Error> {
     let Some(plain) = delivery.variants.first() else { return Ok(None) };
-    if file.path != paths::video_model(deployment.name, Precision::Fp32) {
+    if wanted.original != deployment.model {
         return Ok(None);
     }
     let compared = BehindScaler {
         path: &file.path,
         made: &context.store().path(&file.blob),
-        described: scaled.described(),
+        described: wanted.scaled.described(),
         plain: &plain.onnx,
         detector: delivery.detector,
         frame: delivery.frame,
@@ -134,7 +133,7 @@ fn deploy_to(
     deployment: &Deployment<'_>,
     files: &[PackageFile],
     context: &StepContext<'_, '_>,
-) -> Result<(FileTree, Vec<(PackageFile, Scaled)>), Error> {
+) -> Result<(FileTree, Vec<(PackageFile, TargetModel)>), Error> {
     let (tree, models) = rendered(name, deployment)?;
     let mut made = Vec::new();
     for wanted in models.iter().filter(|wanted| files.iter().all(|file| file.path != wanted.path)) {
@@ -142,7 +141,7 @@ fn deploy_to(
         let original = original.ok_or_else(|| deploy::Error::Path { path: wanted.original.clone() })?;
         let model = target_model(name, wanted, &context.store().path(&original.blob))?;
         let file = PackageFile { path: wanted.path.clone(), blob: context.put_graph(&model)? };
-        made.push((file, wanted.scaled.clone()));
+        made.push((file, wanted.clone()));
     }
     Ok((tree, made))
 }

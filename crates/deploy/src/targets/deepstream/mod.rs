@@ -94,7 +94,7 @@ fn readme(deployment: &Deployment<'_>, video: &Video, names: &Names, configs: &[
     let mut graph = String::new();
     if video.is_made() {
         graph.push_str(
-            "\n`model/@NAME@_video.onnx` is the package's graph with the part of preprocessing in it that nvinfer has no key\n\
+            "\n`@ONNX@` is the package's graph with the part of preprocessing in it that nvinfer has no key\n\
              for (padding of another colour than black, a deviation for each channel, a mask, the size of the image).\n",
         );
     }
@@ -105,7 +105,7 @@ fn readme(deployment: &Deployment<'_>, video: &Video, names: &Names, configs: &[
         );
     }
     let frame = format!("{width}x{height}");
-    let graph = filled(&graph, &[("NAME", deployment.name.as_str()), ("FRAME", &frame)]);
+    let graph = filled(&graph, &[("ONNX", &video.onnx(deployment, Precision::Fp32)), ("FRAME", &frame)]);
     let rows: Vec<String> = configs.iter().map(Infer::readme_row).collect();
     let commands: Vec<String> = configs.iter().map(Infer::engine_command).collect();
     filled(

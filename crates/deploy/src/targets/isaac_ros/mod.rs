@@ -61,7 +61,7 @@ fn readme(deployment: &Deployment<'_>, video: &Video, decoder: Option<&Decoder>)
     let mut graph = String::new();
     if video.is_made() {
         graph.push_str(
-            "It runs `model/@NAME@_video.onnx`: the package's graph with the part of preprocessing in it that the encoder has\n\
+            "It runs `@ONNX@`: the package's graph with the part of preprocessing in it that the encoder has\n\
              no parameter for.\n",
         );
     }
@@ -72,7 +72,8 @@ fn readme(deployment: &Deployment<'_>, video: &Video, decoder: Option<&Decoder>)
         );
     }
     let (width, height) = (width.to_string(), height.to_string());
-    let values = [("NAME", deployment.name.as_str()), ("WIDTH", &width), ("HEIGHT", &height)];
+    let onnx = video.onnx(deployment, Precision::Fp32);
+    let values = [("ONNX", onnx.as_str()), ("WIDTH", &width), ("HEIGHT", &height)];
     let graph = filled(&graph, &values);
     let results = decoder.map_or_else(
         || {

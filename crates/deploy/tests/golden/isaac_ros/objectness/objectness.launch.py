@@ -17,8 +17,8 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ARGUMENTS = [
     ('input_image_width', '1280', "Width of the camera's images"),
     ('input_image_height', '720', "Height of the camera's images"),
-    ('model_file_path', os.path.join(PACKAGE, 'model/objectness_video.onnx'), 'The ONNX file'),
-    ('engine_file_path', os.path.join(PACKAGE, 'benchmarks/engines/objectness_video_dynamic_b4.engine'), 'The TensorRT engine'),
+    ('model_file_path', os.path.join(PACKAGE, 'model/objectness_video_1280x720.onnx'), 'The ONNX file'),
+    ('engine_file_path', os.path.join(PACKAGE, 'benchmarks/engines/objectness_video_1280x720_dynamic_b4.engine'), 'The TensorRT engine'),
     ('force_engine_update', '', 'Whether the engine is made again [default: only where there is none]'),
     ('verbose', 'False', 'Whether TensorRT talks much'),
     ('confidence_threshold', '0.5', 'The score that a detection has to exceed'),
