@@ -87,6 +87,16 @@ pub fn engine_layers(data: &[u8]) {
     }
 }
 
+/// Reads the header of an `.etlt` file.
+///
+/// # Panics
+/// When the name is not in the file.
+pub fn etlt(data: &[u8]) {
+    if let Ok(Some(name)) = graph::etlt_input(data) {
+        assert!(data[4..].starts_with(name.as_bytes()), "a name that is not there");
+    }
+}
+
 /// Reads a calibration cache and writes it again.
 ///
 /// # Panics

@@ -10,7 +10,7 @@ pub mod mutate;
 mod runtime_files;
 
 pub use detect_files::{annotations, detector, image, labels, source};
-pub use graph_files::{calibration_cache, engine_layers, onnx_read, passes, plan};
+pub use graph_files::{calibration_cache, engine_layers, etlt, onnx_read, passes, plan};
 pub use models_files::{
     config, nvinfer_config, pickle, pickled_network, preprocessor_config, safetensors, safetensors_index,
     ultralytics_metadata,
@@ -27,6 +27,7 @@ pub static TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("detector", detector),
     ("engine_layers", engine_layers),
+    ("etlt", etlt),
     ("image", image),
     ("labels", labels),
     ("nvinfer_config", nvinfer_config),

@@ -76,6 +76,7 @@ fn what_trtexec_writes() {
     let seed = |name: &str| fixture(&format!("{folder}/{name}"));
     timed(fuzz::engine_layers, &[seed("layers_fp16.json"), seed("layers_fp32.json")], 10_000);
     timed(fuzz::trtexec_log, &[seed("timing_10.log"), seed("build_8.log"), seed("foreign_node.log")], 20_000);
+    timed(fuzz::etlt, &[b"\x07\0\0\0input_1secret".to_vec(), b"\0\0\0\0secret".to_vec()], 20_000);
     timed(fuzz::trtexec_outputs, &[seed("outputs.json")], 50_000);
 }
 

@@ -6,6 +6,9 @@ use std::process::ExitCode;
 /// A check failed: outputs disagree, or accuracy is below its bound.
 pub(crate) const CHECK_FAILED: u8 = 40;
 
+/// A backend or an outside program is not on this machine.
+pub(crate) const NOT_HERE: u8 = 30;
+
 /// Every exit code with its meaning, for `--help`.
 pub(crate) const TABLE: &[(u8, &str)] = &[
     (0, "done, all checks passed"),
@@ -16,7 +19,7 @@ pub(crate) const TABLE: &[(u8, &str)] = &[
     (12, "not an object detector, or an architecture we do not have"),
     (13, "no label map"),
     (20, "export failed: missing or unused tensors, unsupported operator, or a named target cannot run it"),
-    (30, "backend or tool not available here"),
+    (NOT_HERE, "backend or tool not available here"),
     (CHECK_FAILED, "a check failed"),
     (130, "called off (Ctrl-C)"),
 ];

@@ -61,6 +61,12 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// The bytes are not an `.etlt` file.
+    #[error("not an `.etlt` file: {reason}")]
+    NotEtlt {
+        /// What does not fit.
+        reason: String,
+    },
     /// The text is not a TensorRT calibration cache.
     #[error("not a TensorRT calibration cache: line {line}: {reason}")]
     NotCalibrationCache {

@@ -12,6 +12,7 @@ mod compose;
 mod dtype;
 mod engine_layers;
 mod error;
+mod etlt;
 mod facts;
 mod model;
 pub mod onnx;
@@ -26,6 +27,7 @@ pub use calibration_cache::{CalibrationCache, CalibrationEntry};
 pub use dtype::DataType;
 pub use engine_layers::{EngineLayer, EngineLayers, EngineProfile, EngineShare, EngineTensor};
 pub use error::Error;
+pub use etlt::etlt_input;
 pub use facts::{
     ExternalFile, Facts, OperatorCount, PrecisionShare, TENSORRT_OPSETS, TENSORRT_VERSION, Warning,
     WarningKind, supported_by_tensorrt,

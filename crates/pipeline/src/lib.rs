@@ -47,7 +47,9 @@ pub extern crate detect;
 pub use {deploy, graph, hub, models, runtime};
 
 pub use bounds::{AllBounds, BoundChange, Bounds};
-pub use build::{BUILDERS, Batches, Building, Built, EngineFacts, build};
+pub use build::{
+    BUILDERS, Batches, Building, Built, Converted, Converting, EngineFacts, build, convert_etlt,
+};
 pub use calibration_tensors::write_calibration_tensors;
 pub use deployment::deliver_target;
 pub use detecting::{Found, FoundImage, Looking, detect};

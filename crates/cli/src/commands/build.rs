@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use clap::builder::PossibleValuesParser;
 use pipeline::deploy::{Check, Precision, TrtexecRun, Verdict};
-use pipeline::runtime::tools::trtexec::Trtexec;
-use pipeline::{BUILDERS, Batches, Building, Built, Event, ImageSet};
+use pipeline::runtime::tools::{tao_converter, trtexec::Trtexec};
+use pipeline::{BUILDERS, Batches, Building, Built, Converted, Converting, Error, Event, ImageSet};
 use serde::Serialize;
 
 use super::shared::{BoundArgs, DescribeArgs, bound, number};
@@ -21,7 +21,7 @@ use crate::{Failure, env, exit_code};
 /// Arguments of `build`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A package or an ONNX file
+    /// A package, an ONNX file, or an encrypted `.etlt` file of NVIDIA TAO
     model: PathBuf,
     /// What builds the engine
     #[arg(long, value_name = "NAME", default_value = "trtexec", value_parser = PossibleValuesParser::new(BUILDERS))]
@@ -82,6 +82,25 @@ pub(crate) struct Args {
     bounds: BoundArgs,
     #[command(flatten)]
     describe: DescribeArgs,
+    #[command(flatten)]
+    tao: TaoArgs,
+}
+
+/// What an `.etlt` file needs to be told; else `nvinfer_config.txt` beside it is asked.
+#[derive(Debug, clap::Args)]
+struct TaoArgs {
+    /// Key of an `.etlt` file
+    #[arg(long, value_name = "KEY", help_heading = "TAO")]
+    key: Option<String>,
+    /// Its channels, height and width: 3,544,960
+    #[arg(long, value_name = "C,H,W", help_heading = "TAO", value_delimiter = ',', num_args = 1)]
+    dims: Vec<u32>,
+    /// Names of its outputs, with commas
+    #[arg(long, value_name = "NAMES", help_heading = "TAO", value_delimiter = ',')]
+    outputs: Vec<String>,
+    /// Name of its input
+    #[arg(long, value_name = "NAME", help_heading = "TAO")]
+    input: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -92,10 +111,12 @@ struct Engines {
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let cancelled = on_interrupt()?;
+    if args.model.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("etlt")) {
+        return convert(&args, &cancelled, output);
+    }
     let named = args.trtexec.clone().or_else(|| env::lookup("SIGHTLINE_TRTEXEC").map(PathBuf::from));
     let path = env::lookup("PATH");
-    let trtexec =
-        Trtexec::find(named.as_deref(), path.as_ref().map(AsRef::as_ref)).map_err(pipeline::Error::from)?;
+    let trtexec = Trtexec::find(named.as_deref(), path.as_ref().map(AsRef::as_ref)).map_err(Error::from)?;
     output.say(&format!("    build  TensorRT {} ({})", trtexec.version, trtexec.program.display()));
     let images = match &args.images {
         Some(folder) => ImageSet::of_folder(folder)?,
@@ -111,6 +132,51 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let passed = engines.iter().all(|engine| engine.passed);
     output.result(&Engines { passed, engines })?;
     Ok(exit_code::passed(passed))
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Etlt(Converted);
+
+/// An engine of an encrypted model, or the command that makes one where `tao-converter` is.
+fn convert(args: &Args, cancelled: &AtomicBool, output: &Output) -> Result<ExitCode, Failure> {
+    let dims = match args.tao.dims[..] {
+        [] => None,
+        [channels, height, width] => Some([channels, height, width]),
+        _ => return Err(Error::Options("`--dims` takes three numbers: 3,544,960".into()).into()),
+    };
+    let options = Converting {
+        key: args.tao.key.clone(),
+        dims,
+        outputs: args.tao.outputs.clone(),
+        input: args.tao.input.clone(),
+        batches: args.batch.unwrap_or(Batches::up_to(1)),
+        precision: args.precision,
+        calibration: args.calibration.clone(),
+        out: args.out.clone().unwrap_or(".".into()),
+    };
+    let path = env::lookup("PATH");
+    let program = tao_converter::find(path.as_ref().map(AsRef::as_ref));
+    let progress = Progress::new(output);
+    let tell = |event: Event<'_>| progress.show(&event);
+    let converted = pipeline::convert_etlt(&args.model, &options, program.as_deref(), cancelled, &tell)?;
+    progress.clear();
+    let is_made = converted.engine.is_some();
+    output.result(&Etlt(converted))?;
+    if is_made {
+        return Ok(ExitCode::SUCCESS);
+    }
+    output.warn("there is no `tao-converter` on this machine: run the command where it is");
+    Ok(ExitCode::from(exit_code::NOT_HERE))
+}
+
+impl fmt::Display for Etlt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.engine {
+            Some(engine) => writeln!(f, "{}", engine.display()),
+            None => writeln!(f, "{}", self.0.command),
+        }
+    }
 }
 
 /// A flag that the first Ctrl-C or `SIGTERM` sets, so that what was begun can be ended in order; a second one ends the
@@ -153,9 +219,9 @@ impl Args {
 }
 
 fn absolute(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
-    let each = files.into_iter().map(|file| {
-        std::fs::canonicalize(&file).map_err(|source| pipeline::Error::Io { path: file, source }.into())
-    });
+    let each = files
+        .into_iter()
+        .map(|file| std::fs::canonicalize(&file).map_err(|source| Error::Io { path: file, source }.into()));
     each.collect()
 }
 

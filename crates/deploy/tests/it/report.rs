@@ -106,12 +106,33 @@ fn what_is_null_is_not_measured_here() {
     assert_eq!(marked(&engine_only), [7, 8, 9, 10]);
 
     let plain = rendered(&data::plain());
-    assert!(section(markdown(&plain), 5).contains("trtexec --onnx=model/shapes-rtdetr.onnx --shapes="));
+    assert!(section(markdown(&plain), 5).contains("sightline build models/shapes-rtdetr --backend trtexec"));
     assert!(section(markdown(&plain), 8).contains("deepstream-app -c "));
     for tree in [&plain, &rendered(&data::complete())] {
         assert!(!markdown(tree).contains("(fill"));
         assert!(!markdown(tree).contains("NaN"));
     }
+}
+
+#[test]
+fn an_engine_is_reported_with_its_build_and_its_checks() {
+    let tree = rendered(&data::complete());
+    let build = section(markdown(&tree), 4);
+    for words in [
+        "TensorRT 10.16.0 on Example GPU",
+        "95 % float16 (57)",
+        "`ForeignNode[a...b]`: the graph was simplified",
+    ] {
+        assert!(build.contains(words), "{words} in {build}");
+    }
+    assert!(section(markdown(&tree), 1).contains("batch 1 to 64, optimum 32"));
+    assert!(section(markdown(&tree), 14).contains("engine, batch 64"));
+    // The command that built it, not one that might.
+    let commands = section(markdown(&tree), 12);
+    assert!(
+        commands.contains("trtexec --onnx=model/shapes-rtdetr.onnx --fp16\n")
+            && !commands.contains("--minShapes")
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! an earlier build answers when all are the same; figures and answers are always taken anew.
 
 mod batches;
+mod etlt;
 mod history;
 mod ladder;
 mod look;
@@ -27,6 +28,7 @@ use runtime::{Gpu, Machine};
 use serde::Serialize;
 
 pub use batches::Batches;
+pub use etlt::{Converted, Converting, convert_etlt};
 pub use look::EngineFacts;
 pub(crate) use look::inspect_engine;
 pub(crate) use publish::kept;
@@ -120,12 +122,18 @@ pub fn build(
     cancelled: &Arc<AtomicBool>,
     tell: &dyn Fn(Event<'_>),
 ) -> Result<Vec<Built>, Error> {
-    let place = Place::open(model, options.out.as_deref(), &options.describe)?;
+    let mut place = Place::open(model, options.out.as_deref(), &options.describe)?;
     let mut source = place.source(options.precision, trtexec.version, options.calibration.as_deref())?;
+    if let Some((width, height)) = options.size {
+        // Images are made to fit the engine, for the graph that it is compared with too.
+        for input in [&mut place.subject.detector.input, &mut source.detector.input] {
+            (input.width, input.height) = (width, height);
+        }
+    }
     if let Some(batch) = options.static_batch {
         source.fix_batch(batch);
     }
-    let shapes = Shapes::of(&source.model, &source.detector, options.size)?;
+    let shapes = Shapes::of(&source.model, &source.detector)?;
     if let (Some(fixed), Some(batches)) =
         (shapes.fixed_batch, options.batches.filter(|_| options.static_batch.is_none()))
         && batches != Batches::only(fixed)

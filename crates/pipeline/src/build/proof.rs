@@ -75,8 +75,8 @@ impl Maker<'_> {
         let progress =
             |done, total| run.tell(Event::Progress { step: BUILD.name, unit: "runs", done, total });
         run.tell(Event::Note { step: BUILD.name, message: "comparing its answers with those of the graph" });
-        let load =
-            || Ok(Network::of(super::rows::session(session, self.shapes.fixed_batch), &source.detector));
+        let smallest = self.shapes.fixed_batch.unwrap_or(made.batches.min);
+        let load = || Ok(Network::of(super::rows::session(session, smallest), &source.detector));
         verify::compare(&subject, load, &images, &bounds, &progress)
     }
 

@@ -1,15 +1,12 @@
-//! An engine for one batch only, asked with fewer images: the rest of the batch is filled, and cut off again.
+//! An engine that takes no fewer than some images, asked with fewer: the rest of the batch is filled, and cut off again.
 
 use graph::{Tensor, ValueInfo};
 use runtime::Session;
 use runtime::tools::trtexec::EngineSession;
 
-/// The session, filling batches up where the engine takes one size only.
-pub(super) fn session(engine: EngineSession, batch: Option<u32>) -> Box<dyn Session> {
-    match batch {
-        Some(batch) if batch > 1 => Box::new(Filled { inner: engine, batch: batch as usize }),
-        _ => Box::new(engine),
-    }
+/// The session, filling up batches below `smallest`.
+pub(super) fn session(engine: EngineSession, smallest: u32) -> Box<dyn Session> {
+    if smallest > 1 { Box::new(Filled { inner: engine, batch: smallest as usize }) } else { Box::new(engine) }
 }
 
 struct Filled<S> {

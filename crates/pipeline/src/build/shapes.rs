@@ -24,13 +24,14 @@ struct Input {
 }
 
 impl Shapes {
-    /// Reads the graph's inputs. Height and width of the image are `size` (width, height), else the detector's.
+    /// Reads the graph's inputs. Height and width of the image are the detector's.
     ///
     /// # Errors
-    /// [`Error::Options`] for an input with a size that nobody can know, and for a `size` that the graph does not take.
-    pub(super) fn of(model: &Model, detector: &Detector, size: Option<(u32, u32)>) -> Result<Self, Error> {
+    /// [`Error::Options`] for an input with a size that nobody can know, and for an image of a
+    /// size that the graph does not take.
+    pub(super) fn of(model: &Model, detector: &Detector) -> Result<Self, Error> {
         let image = &detector.input;
-        let (width, height) = size.unwrap_or((image.width, image.height));
+        let (width, height) = (image.width, image.height);
         let (mut inputs, mut fixed_batch) = (Vec::new(), None);
         for info in &model.graph.inputs {
             let shape = info.shape.as_deref().ok_or_else(|| open(info))?;
@@ -125,6 +126,12 @@ mod tests {
         Detector::from_json(json).unwrap()
     }
 
+    fn sized(width: u32, height: u32) -> Detector {
+        let mut detector = detector();
+        (detector.input.width, detector.input.height) = (width, height);
+        detector
+    }
+
     fn symbol(name: &str) -> Dim {
         Dim::Symbol(name.into())
     }
@@ -133,7 +140,7 @@ mod tests {
     fn the_batch_varies_and_the_image_does_not() {
         let images = vec![Dim::batch(), 3.into(), symbol("h"), symbol("w")];
         let graph = model(&[("images", images), ("sizes", vec![Dim::batch(), 2.into()])]);
-        let shapes = Shapes::of(&graph, &detector(), None).unwrap();
+        let shapes = Shapes::of(&graph, &detector()).unwrap();
         let profiles = shapes.profiles(Batches { min: 1, opt: 4, max: 8 });
         assert_eq!(
             (profiles[0].min.as_slice(), profiles[0].max.as_slice()),
@@ -142,22 +149,22 @@ mod tests {
         assert_eq!(profiles[1].opt, [4, 2]);
         assert_eq!(shapes.at(2)[1], ("sizes".to_owned(), vec![2, 2]));
         assert_eq!(shapes.fixed_batch, None);
-        let larger = Shapes::of(&graph, &detector(), Some((192, 128))).unwrap();
+        let larger = Shapes::of(&graph, &sized(192, 128)).unwrap();
         assert_eq!(larger.at(1)[0].1, [1, 3, 128, 192]);
     }
 
     #[test]
     fn a_fixed_graph_has_no_profile_and_other_sizes_are_refused() {
         let fixed = model(&[("images", vec![1.into(), 3.into(), 64.into(), 96.into()])]);
-        let shapes = Shapes::of(&fixed, &detector(), None).unwrap();
+        let shapes = Shapes::of(&fixed, &detector()).unwrap();
         assert!(shapes.profiles(Batches::up_to(4)).is_empty());
         assert_eq!(shapes.fixed_batch, Some(1));
-        assert!(matches!(Shapes::of(&fixed, &detector(), Some((64, 64))), Err(Error::Options(_))));
+        assert!(matches!(Shapes::of(&fixed, &sized(64, 64)), Err(Error::Options(_))));
         let foreign = model(&[
             ("images", vec![Dim::batch(), 3.into(), 64.into(), 96.into()]),
             ("text", vec![Dim::batch(), symbol("words")]),
         ]);
-        let error = Shapes::of(&foreign, &detector(), None).unwrap_err().to_string();
+        let error = Shapes::of(&foreign, &detector()).unwrap_err().to_string();
         assert!(error.contains("`text` [batch, words]"), "{error}");
     }
 }

@@ -105,13 +105,12 @@ impl Place {
 
     /// The graph of another precision: of the package, or beside the ONNX file.
     fn variant(&self, precision: Precision, version: Version) -> Result<Source, Error> {
-        let file = match &self.package {
-            Some(package) => package.join(paths::model(&self.name, precision)),
-            None => {
-                let stem = self.subject.onnx.file_stem().unwrap_or_default().to_string_lossy();
-                self.subject.onnx.with_file_name(format!("{stem}_{precision}.onnx"))
-            }
+        let beside = || {
+            let stem = self.subject.onnx.file_stem().unwrap_or_default().to_string_lossy();
+            self.subject.onnx.with_file_name(format!("{stem}_{precision}.onnx"))
         };
+        let of_package = |package: &PathBuf| package.join(paths::model(&self.name, precision));
+        let file = self.package.as_ref().map_or_else(beside, of_package);
         if !file.is_file() {
             return Err(Error::NoVariant { file, precision, tensorrt: version.to_string() });
         }
@@ -146,7 +145,7 @@ impl Source {
 }
 
 /// The name of a file as one of a package: what cannot be in it becomes `_`.
-fn file_name(stem: &str) -> String {
+pub(super) fn file_name(stem: &str) -> String {
     let plain: String =
         stem.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
     let begins = plain.starts_with(|c: char| c.is_ascii_alphanumeric());

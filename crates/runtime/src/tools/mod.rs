@@ -3,4 +3,5 @@
 mod child;
 pub mod nvidia_smi;
 pub mod python_exporter;
+pub mod tao_converter;
 pub mod trtexec;

@@ -106,7 +106,8 @@ fn success_takes_exit_0_and_the_last_word() {
     let cases = [
         ("SILENT=1", Cause::Unknown, "it ended without `&&&& PASSED`"),
         ("EXIT=3", Cause::Unknown, "exit status: 3"),
-        ("KILLED=1", Cause::Killed, ""),
+        ("KILLED=9", Cause::Killed, "signal: 9"),
+        ("KILLED=11", Cause::Unknown, "signal: 11"),
     ];
     for (behaviour, cause, words) in cases {
         let bench = Bench::new(behaviour);
@@ -177,6 +178,8 @@ fn the_version_is_asked_and_what_cannot_be_used_is_told() {
 fn an_engine_is_asked_with_the_given_tensors() {
     let bench = Bench::new("");
     fs::write(bench.path("model.engine"), "an engine").unwrap();
+    let work = bench.path("work");
+    fs::create_dir(&work).unwrap();
     let batched = |rest: &[usize]| {
         std::iter::once(Dim::batch()).chain(rest.iter().map(|size| Dim::Fixed(*size))).collect::<Vec<_>>()
     };
@@ -191,7 +194,7 @@ fn an_engine_is_asked_with_the_given_tensors() {
             ValueInfo::tensor("labels", DataType::I64, batched(&[])),
             ValueInfo::tensor("scores", DataType::F32, batched(&[2])),
         ],
-        folder: bench.folder.path().to_owned(),
+        folder: work.clone(),
         plugins: Vec::new(),
         device: Some(0),
         cancelled: Arc::clone(&bench.cancelled),
@@ -201,10 +204,10 @@ fn an_engine_is_asked_with_the_given_tensors() {
     let outputs = session.run(&[("sizes", &sizes), ("images", &images)]).unwrap();
     assert_eq!(outputs[0].1.to_i64().unwrap(), [7, -1]);
     assert_eq!(outputs[1].1.to_f32().unwrap(), [0.5, 1e-5, -0.25, 3.0]);
-    assert_eq!(fs::read(bench.path("input-0.bin")).unwrap(), [0.5_f32; 6].map(f32::to_le_bytes).concat());
+    assert_eq!(fs::read(work.join("input-0.bin")).unwrap(), [0.5_f32; 6].map(f32::to_le_bytes).concat());
     // TensorRT 8 has no 64-bit integers.
     assert_eq!(
-        fs::read(bench.path("input-1.bin")).unwrap(),
+        fs::read(work.join("input-1.bin")).unwrap(),
         [480_i32, 640, -1, 2].map(i32::to_le_bytes).concat()
     );
     let calls = fs::read_to_string(bench.path("calls")).unwrap();

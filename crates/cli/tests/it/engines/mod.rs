@@ -311,6 +311,74 @@ fn an_onnx_file_is_built_where_it_is_asked_to() {
 }
 
 #[test]
+fn an_encrypted_model_is_converted_where_its_program_is() {
+    let bench = Bench::new("");
+    let folder = bench.home.path();
+    fs::write(folder.join("peoplenet.etlt"), b"\0\0\0\0secret").unwrap();
+    let unknown = bench.build(&["peoplenet.etlt"]);
+    assert_eq!(unknown.code, Some(2), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("`--key`, `--dims`, `--outputs`, `--input` are needed"),
+        "{}",
+        unknown.stderr
+    );
+
+    let nvinfer = "tlt-model-key=tlt_encode\ninfer-dims=3;544;960\noutput-blob-names=boxes;scores\n";
+    fs::write(folder.join("nvinfer_config.txt"), nvinfer).unwrap();
+    let arguments = ["peoplenet.etlt", "--input", "input_1:0", "--batch", "1:4:8"];
+    let printed = bench.build(&arguments);
+    assert_eq!(printed.code, Some(30), "{}", printed.stderr);
+    let shapes = "input_1:0,1x3x544x960,4x3x544x960,8x3x544x960";
+    let command = format!("tao-converter -k tlt_encode -d 3,544,960 -p {shapes} -t fp16 -o boxes,scores -e ");
+    assert!(printed.stdout.starts_with(&command), "{}", printed.stdout);
+
+    let script = "#!/bin/sh\nwhile [ $# -gt 1 ]; do [ \"$1\" = -e ] && engine=$2; shift; done\ncat \"$1\" > \"$engine\"\n";
+    let program = bench.bin("tao-converter");
+    fs::copy(bench.bin("trtexec"), &program).unwrap();
+    fs::write(&program, script).unwrap();
+    let made = bench.build(&arguments);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let engine = folder.join("benchmarks/engines/peoplenet_dynamic_b8.engine");
+    assert_eq!(fs::read(&engine).unwrap(), b"\0\0\0\0secret");
+    fs::remove_file(&engine).unwrap();
+    fs::write(&program, "#!/bin/sh\necho no license >&2\nexit 3\n").unwrap();
+    let failed = bench.build(&arguments);
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    assert!(failed.stderr.contains("no license") && !engine.exists(), "{}", failed.stderr);
+    assert_eq!(fs::read_dir(engine.parent().unwrap()).unwrap().count(), 0);
+}
+
+#[test]
+fn engines_for_several_gpus_are_built_side_by_side() {
+    let bench = Bench::with_package("");
+    // Two processors, as the driver tells of them.
+    let driver = "#!/bin/sh\ncase $* in *memory.free*) printf '20000\\n21000\\n' ;; *) printf 'A, 24000, 550.1, 8.9\\nB, 24000, 550.1, 8.6\\n' ;; esac\n";
+    fs::copy(bench.bin("trtexec"), bench.bin("nvidia-smi")).unwrap();
+    fs::write(bench.bin("nvidia-smi"), driver).unwrap();
+    let arguments = ["models/shapes", "--gpu", "0,1", "--batch", "2", "--no-compare", "--json"];
+    let json = bench.build(&arguments).json();
+    let paths: Vec<&str> = json["engines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["engine"]["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(paths, [0, 1].map(|gpu| format!("benchmarks/engines/gpu{gpu}/shapes_dynamic_b2.engine")));
+    for path in [paths[0], paths[1], "benchmarks/gpu0/b2/trtexec_b2.log", "benchmarks/gpu1/b1/trtexec_b1.log"]
+    {
+        assert!(bench.package(path).is_file(), "{path}");
+    }
+    assert_eq!(json["engines"][1]["gpu"], "B");
+    let calls = fs::read_to_string(bench.bin("calls")).unwrap();
+    for device in ["--device=0", "--device=1", "workspace:16000M", "workspace:16800M"] {
+        assert!(calls.contains(device), "{device} in {calls}");
+    }
+    let beyond = bench.build(&["models/shapes", "--gpu", "2"]);
+    assert_eq!(beyond.code, Some(2), "{}", beyond.stderr);
+    assert!(beyond.stderr.contains("there is no GPU 2"), "{}", beyond.stderr);
+}
+
+#[test]
 fn what_is_not_there_is_told_with_the_way_out() {
     let bench = Bench::with_package("");
     let nowhere = Ran::of(sightline(bench.home.path()).args(["build", "models/shapes"]));

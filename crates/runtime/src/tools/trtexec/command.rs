@@ -218,7 +218,7 @@ fn path(option: &str, path: &Path) -> OsString {
 }
 
 /// A word for a POSIX shell: as it is when it is plain, else in single quotes.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

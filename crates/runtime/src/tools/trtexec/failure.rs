@@ -200,17 +200,15 @@ impl Cause {
     }
 }
 
-/// Whether a line can be a complaint: information names the same things, and the last line repeats the command.
+/// Whether a line can be a complaint: information and warnings name the same things, and the last line repeats the command.
 fn may_complain(line: &str) -> bool {
-    !line.starts_with("&&&& ") && !matches!(parts(line).0, Some('I' | 'V'))
+    !line.starts_with("&&&& ") && !matches!(parts(line).0, Some('I' | 'V' | 'W'))
 }
 
 /// The name that follows a mark.
 fn subject(cause: Cause, rest: &str) -> Option<String> {
     let name = match cause {
-        Cause::NoImplementation | Cause::OutOfMemory => {
-            rest.split(".)").next().unwrap_or(rest).trim_end_matches('.')
-        }
+        Cause::NoImplementation => rest.split(".)").next().unwrap_or(rest).trim_end_matches('.'),
         Cause::PluginMissing | Cause::UnknownOption => {
             let end = rest.find([',', ' ', ')', '"', '?']).unwrap_or(rest.len());
             &rest[..end]

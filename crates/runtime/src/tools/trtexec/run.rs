@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -83,10 +83,12 @@ fn failure(log: &Log, ended: &Ended, path: &Path) -> Failure {
         (Cause::Unknown, _) => (of_ending(ended.ending), None),
         known => known,
     };
-    let words = match (log.errors.first(), ended.is_success()) {
+    let words = match (log.errors.first(), ended.ending) {
         (Some(error), _) => error.clone(),
-        (None, true) => "it ended without `&&&& PASSED`".into(),
-        (None, false) => ended.last_words(),
+        (None, _) if ended.is_success() => "it ended without `&&&& PASSED`".into(),
+        // Of a crash its last line says nothing, and after PASSED it says the opposite.
+        (None, Ending::Exited(status)) if status.code().is_none() || log.passed => status.to_string(),
+        (None, _) => ended.last_words(),
     };
     Failure { cause, subject, words, log: Some(path.to_owned()) }
 }
@@ -94,8 +96,21 @@ fn failure(log: &Log, ended: &Ended, path: &Path) -> Failure {
 fn of_ending(ending: Ending) -> Cause {
     match ending {
         Ending::TimedOut => Cause::TimedOut,
-        // It has no exit code when a signal ended it.
-        Ending::Exited(status) if status.code().is_none() => Cause::Killed,
+        Ending::Exited(status) if was_killed(status) => Cause::Killed,
         _ => Cause::Unknown,
     }
+}
+
+/// Whether someone else ended it, rather than a mistake of its own (such as a segmentation fault).
+#[cfg(unix)]
+fn was_killed(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    const SIGKILL: i32 = 9;
+    const SIGTERM: i32 = 15;
+    matches!(status.signal(), Some(SIGKILL | SIGTERM))
+}
+
+#[cfg(not(unix))]
+fn was_killed(_: ExitStatus) -> bool {
+    false
 }
