@@ -153,7 +153,7 @@ fn inputs(input: &ImageInput) -> String {
     match &input.frames {
         None => add(&input.tensor, "([1, 3, HEIGHT, WIDTH], pixels)"),
         Some(Frames::Rgb | Frames::Bgr) => {
-            add(&input.tensor, &format!("([1, {height}, {width}, 3], pixels)"))
+            add(&input.tensor, &format!("([1, {height}, {width}, 3], pixels)"));
         }
         Some(Frames::Nv12 { uv, .. }) => {
             add(&input.tensor, &format!("([1, {height}, {width}], light)"));

@@ -85,15 +85,14 @@ impl Session for EmbeddedSession {
 
     fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
         let fed = feed(&self.inputs, inputs)?;
-        let results = match &self.parts {
-            Some(parts) => parts.run(&self.engine, &fed, &self.outputs)?,
-            None => {
-                let mut values = Vec::with_capacity(fed.len());
-                for (name, input) in &fed {
-                    values.push((self.engine.id(name)?, input.view(name)?.into()));
-                }
-                self.engine.run(values, &self.output_ids)?
+        let results = if let Some(parts) = &self.parts {
+            parts.run(&self.engine, &fed, &self.outputs)?
+        } else {
+            let mut values = Vec::with_capacity(fed.len());
+            for (name, input) in &fed {
+                values.push((self.engine.id(name)?, input.view(name)?.into()));
             }
+            self.engine.run(values, &self.output_ids)?
         };
         self.outputs
             .iter()
