@@ -8,6 +8,7 @@ use crate::{Error, FileTree};
 
 /// Paths from the package's root.
 pub mod paths {
+    use crate::targets::Form;
     use crate::{PackageName, Precision};
 
     /// Source, detector, artefacts and checks.
@@ -33,6 +34,16 @@ pub mod paths {
             Precision::Fp32 => format!("model/{name}.onnx"),
             other => format!("model/{name}_{other}.onnx"),
         }
+    }
+
+    /// The ONNX file of a form: `model/<name>.onnx`, `model/<name>_end2end.onnx`, `model/<name>_raw.onnx`.
+    pub fn form(name: &PackageName, form: Form) -> String {
+        format!("model/{name}{}.onnx", form.suffix())
+    }
+
+    /// The engine of a form: `benchmarks/engines/<name>_end2end_dynamic_b<max>.engine` …
+    pub fn engine_of(name: &PackageName, form: Form, max_batch: u32) -> String {
+        format!("benchmarks/engines/{name}{}_dynamic_b{max_batch}.engine", form.suffix())
     }
 
     /// An engine: `benchmarks/engines/<name>_dynamic_b<max>.engine`.

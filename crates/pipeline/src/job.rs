@@ -68,6 +68,7 @@ impl<'a> Job<'a> {
             "name": self.name, "models": models, "detector": self.exported.detector,
             "targets": self.data.targets, "images": self.sampled(), "backend": self.backend()?,
             "annotations": self.data.annotations.as_ref().map(|annotations| &annotations.sha256),
+            "max_batch": self.max_batch,
         }))
     }
 
@@ -82,6 +83,7 @@ impl<'a> Job<'a> {
             detector: &self.exported.detector,
             variants,
             targets: &self.data.targets,
+            max_batch: u32::try_from(self.max_batch).unwrap_or(u32::MAX),
             backend: &self.request.backend,
             images: &images,
             annotations: self.data.annotations.as_ref(),

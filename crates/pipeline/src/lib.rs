@@ -11,6 +11,7 @@ mod digest;
 mod error;
 mod export_job;
 mod folding;
+mod graphs;
 mod half;
 mod images;
 mod inspect;

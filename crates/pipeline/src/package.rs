@@ -6,12 +6,13 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Component, Path, PathBuf};
 
 use deploy::report::{ReportData, render};
-use deploy::targets::{Deployment, target};
+use deploy::targets::{Deployment, Form, Graphs, target};
 use deploy::{Bound, Check, Content, FileTree, Manifest, Measurements, Precision, paths};
 use detect::Detector;
 use detect::metrics::MapDifference;
 
 use crate::bounds::{AllBounds, Bounds};
+use crate::graphs::{Making, wanted};
 use crate::images::{Annotations, ImageSet};
 use crate::place::{self, PackageFile};
 use crate::run::{Event, Step};
@@ -170,8 +171,37 @@ pub fn rereport(package: &Path) -> Result<Vec<String>, Error> {
 pub fn deliver_target(package: &Path, name: &str) -> Result<Vec<String>, Error> {
     let manifest = read_manifest(package)?;
     let model = paths::model(&manifest.name, Precision::Fp32);
-    let deployment = Deployment { name: &manifest.name, detector: &manifest.detector, model: &model };
-    write_tree(package, target(name)?.render(&deployment)?)
+    let target = target(name)?;
+    let mut written = Vec::new();
+    let graphs = package_graphs(package, &manifest, &wanted(&[target]), &mut written)?;
+    let deployment =
+        Deployment { name: &manifest.name, detector: &manifest.detector, model: &model, graphs: &graphs };
+    written.extend(write_tree(package, target.render(&deployment)?)?);
+    Ok(written)
+}
+
+/// The graphs of a package; those that are made are written into it, `written` gets their paths.
+pub(crate) fn package_graphs(
+    package: &Path,
+    manifest: &Manifest,
+    forms: &[Form],
+    written: &mut Vec<String>,
+) -> Result<Graphs, Error> {
+    let onnx = package.join(paths::model(&manifest.name, Precision::Fp32));
+    let Manifest { name, detector, max_batch, .. } = manifest;
+    let making = Making { name, detector, onnx: &onnx, max_batch: *max_batch };
+    let engine = |form: Form| {
+        let path = paths::engine_of(name, form, *max_batch);
+        package.join(&path).is_file().then_some(path)
+    };
+    making.graphs(forms, &engine, &mut |path, model| {
+        let target = package.join(path);
+        let folder = target.parent().unwrap_or(package);
+        crate::store::create_dir(folder)?;
+        write_whole(folder, &target, |file, _| write_model(model, file, &target))?;
+        written.push(path.to_owned());
+        Ok(())
+    })
 }
 
 /// Writes files into a package that is there, each one whole; gives their paths.
@@ -180,16 +210,30 @@ fn write_tree(package: &Path, tree: FileTree) -> Result<Vec<String>, Error> {
     for (path, content) in tree {
         let target = package.join(&path);
         let at = |source| Error::Io { path: target.clone(), source };
-        let bytes = match content {
-            Content::Bytes(bytes) => bytes,
-            Content::SameAs(original) => fs::read(package.join(original)).map_err(at)?,
-        };
         let folder = target.parent().unwrap_or(package);
         crate::store::create_dir(folder)?;
-        write_whole(folder, &target, |out, _| std::io::Write::write_all(out, &bytes).map_err(at))?;
+        match content {
+            Content::Bytes(bytes) => {
+                write_whole(folder, &target, |out, _| std::io::Write::write_all(out, &bytes).map_err(at))?;
+            }
+            Content::SameAs(original) => link_whole(folder, &package.join(original), &target)?,
+        }
         written.push(path);
     }
     Ok(written)
+}
+
+/// Gives a file a second name, or copies it where the file system has no links; a file of that name is replaced whole.
+fn link_whole(folder: &Path, original: &Path, target: &Path) -> Result<(), Error> {
+    let at = |path: &Path, source| Error::Io { path: path.to_owned(), source };
+    let work =
+        tempfile::Builder::new().prefix(".partial-").tempdir_in(folder).map_err(|error| at(folder, error))?;
+    let beside = work.path().join("file");
+    fs::hard_link(original, &beside)
+        .or_else(|_| fs::copy(original, &beside).map(drop))
+        .map_err(|error| at(original, error))?;
+    // When both are one file already nothing is renamed, and what lies beside goes with its folder.
+    fs::rename(&beside, target).map_err(|error| at(target, error))
 }
 
 /// Writes a file beside and renames it into place. `write` is told where it lies meanwhile.

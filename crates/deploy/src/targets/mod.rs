@@ -3,9 +3,13 @@
 //! One file and one line in [`targets`] a target. A target renders its whole folder from the [`Detector`]; what it
 //! cannot express is an error, never an approximation.
 
+mod graphs;
 mod onnxruntime;
+pub mod triton;
 
 use detect::Detector;
+
+pub use graphs::{DeliveredGraph, Form, Graphs};
 
 use crate::{Error, FileTree, PackageName};
 
@@ -18,6 +22,8 @@ pub struct Deployment<'a> {
     pub detector: &'a Detector,
     /// Path of the ONNX file in the package: `model/<name>.onnx`.
     pub model: &'a str,
+    /// What the files of its graphs state: at least the forms that the target asks for.
+    pub graphs: &'a Graphs,
 }
 
 /// A place a detector is deployed to.
@@ -28,16 +34,22 @@ pub trait Target: Sync {
     /// What it is, in a sentence.
     fn about(&self) -> &'static str;
 
+    /// The graphs that it looks at.
+    fn forms(&self) -> &'static [Form] {
+        &[]
+    }
+
     /// The files of the deployment, in memory, by path from the package's root. Same input, same bytes.
     ///
     /// # Errors
-    /// [`Error::Path`] for a model path that leaves the package.
+    /// [`Error::Path`] for a model path that leaves the package; [`Error::NoGraph`] and [`Error::Tensor`] of targets that look
+    /// at graphs.
     fn render(&self, deployment: &Deployment<'_>) -> Result<FileTree, Error>;
 }
 
 /// Every target, in alphabetical order.
 pub fn targets() -> &'static [&'static dyn Target] {
-    static TARGETS: &[&dyn Target] = &[&onnxruntime::OnnxRuntime];
+    static TARGETS: &[&dyn Target] = &[&onnxruntime::OnnxRuntime, &triton::Triton];
     TARGETS
 }
 

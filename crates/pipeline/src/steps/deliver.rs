@@ -1,12 +1,13 @@
 //! Renders what does not depend on this machine: configs, deployment trees, annotated samples.
 
 use deploy::report::Sample;
-use deploy::targets::{Deployment, target};
+use deploy::targets::{Deployment, Form, Graphs, Target, target};
 use deploy::{FileTree, PackageName, Precision, config_files, paths};
 use detect::{Detector, Thresholds, draw, encode_jpeg};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::graphs::{Making, wanted};
 use crate::images::{Annotations, ImageSet, file_stems};
 use crate::network::Network;
 use crate::place::{PackageFile, keep};
@@ -30,6 +31,8 @@ pub(crate) struct Delivery<'a> {
     /// The models, that of the samples and deployments first.
     pub(crate) variants: &'a [Variant],
     pub(crate) targets: &'a [String],
+    /// The largest batch that was verified.
+    pub(crate) max_batch: u32,
     pub(crate) backend: &'a str,
     /// Images that become samples.
     pub(crate) images: &'a ImageSet,
@@ -48,13 +51,38 @@ pub(crate) fn deliver(delivery: &Delivery<'_>, context: &StepContext<'_, '_>) ->
         }
     }
     let mut tree = config_files(delivery.detector)?;
-    let deployment = Deployment { name: delivery.name, detector: delivery.detector, model: &model };
-    for name in delivery.targets {
-        tree.merge(target(name)?.render(&deployment)?)?;
+    let targets = delivery.targets.iter().map(|name| target(name)).collect::<Result<Vec<_>, _>>()?;
+    let graphs = graphs(delivery, &targets, &mut files, context)?;
+    let deployment =
+        Deployment { name: delivery.name, detector: delivery.detector, model: &model, graphs: &graphs };
+    for target in targets {
+        tree.merge(target.render(&deployment)?)?;
     }
     let samples = samples(delivery, &mut tree, context)?;
     files.extend(keep(tree, &files, context)?);
     Ok(Delivered { files, samples })
+}
+
+/// The graphs that the targets look at; those that are made for them become files.
+fn graphs(
+    delivery: &Delivery<'_>,
+    targets: &[&dyn Target],
+    files: &mut Vec<PackageFile>,
+    context: &StepContext<'_, '_>,
+) -> Result<Graphs, Error> {
+    let Some(Variant { onnx, .. }) = delivery.variants.first() else { return Ok(Graphs::default()) };
+    let Delivery { name, detector, max_batch, .. } = *delivery;
+    let making = Making { name, detector, onnx, max_batch };
+    // What a package is made of does not hold engines: they are built on a machine, for that machine.
+    let no_engine = |_: Form| None;
+    let graphs = making.graphs(&wanted(targets), &no_engine, &mut |path, model| {
+        files.push(PackageFile { path: path.to_owned(), blob: context.put_graph(model)? });
+        Ok(())
+    })?;
+    for (form, reason) in &graphs.refused {
+        context.note(&format!("no `{name}{}`: {reason}", form.suffix()));
+    }
+    Ok(graphs)
 }
 
 /// Draws the detections on every image.

@@ -61,7 +61,7 @@ pub(crate) const EVALUATE: StepOfEach = StepOfEach([
     Step { name: "evaluate-int8", version: 2 },
 ]);
 /// Renders the deployment trees and the samples.
-pub(crate) const DELIVER: Step = Step { name: "deliver", version: 1 };
+pub(crate) const DELIVER: Step = Step { name: "deliver", version: 2 };
 /// Times a delivered graph on this machine.
 pub(crate) const MEASURE: StepOfEach = StepOfEach([
     Step { name: "measure", version: 1 },
