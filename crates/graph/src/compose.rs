@@ -62,6 +62,7 @@ fn joined(mut first: Model, mut second: Model, pairs: &[(&str, &str)]) -> Result
     }
     check_pairs(&first.graph, &second.graph, pairs)?;
     let fed = make_room(&mut first.graph, &mut second.graph, pairs);
+    tell_apart(&first.graph, &mut second.graph);
     let Graph { inputs, outputs, nodes, initializers, values, other, .. } = first.graph;
     let mut graph = second.graph;
     graph.inputs.retain(|input| !fed.contains(&input.name));
@@ -143,6 +144,16 @@ fn make_room(first: &mut Graph, second: &mut Graph, pairs: &[(&str, &str)]) -> H
     rename(first, &in_first);
     rename(second, &in_second);
     names
+}
+
+/// Gives other names to nodes of `second` that are called like one of `first`: ONNX Runtime refuses two of one name.
+fn tell_apart(first: &Graph, second: &mut Graph) {
+    let own: HashSet<&String> = first.nodes.iter().map(|node| &node.name).filter(|name| !name.is_empty()).collect();
+    let mut taken: HashSet<String> = own.iter().map(|name| (*name).clone()).collect();
+    taken.extend(second.nodes.iter().map(|node| node.name.clone()));
+    for node in second.nodes.iter_mut().filter(|node| own.contains(&node.name)) {
+        node.name = free(&node.name, &mut taken);
+    }
 }
 
 /// A name that nothing has yet, made from `base`.
@@ -231,6 +242,8 @@ mod tests {
         assert_eq!((names(&made.graph.inputs), names(&made.graph.outputs)), (vec!["frames"], vec!["y"]));
         let operators: Vec<&str> = made.graph.nodes.iter().map(|node| node.op_type.as_str()).collect();
         assert_eq!(operators, ["Add", "Sigmoid", "Add", "Relu"]);
+        let called: BTreeSet<&str> = made.graph.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(called.len(), 4, "two nodes of one name: {called:?}");
         assert_eq!(made.graph.initializers.len(), 2);
         assert_eq!(made.metadata.get("key").map(String::as_str), Some("value"));
 

@@ -17,6 +17,7 @@ mod images;
 mod inspect;
 mod job;
 mod mapped;
+mod model_repository;
 mod moved;
 mod network;
 mod optimize;
@@ -54,8 +55,11 @@ pub use half::{Half, HalfFile, Halving, convert_half};
 pub use images::{Annotations, ImageFile, ImageSet, image_files};
 pub use inspect::{Inspection, inspect};
 pub use mapped::map_file;
+pub use model_repository::{
+    Added, Adding, CleanedRepository, RemovedFile, add_to_repository, clean_repository,
+};
 pub use optimize::{Applied, ExternalData, Frozen, Optimized, Optimizing, Sameness, Verdict, optimize};
-pub use package::{Reverifying, deliver_target, rereport, reverify};
+pub use package::{Reverifying, deliver_target, deliver_triton, rereport, reverify};
 pub use planner::{PlanFiles, Planned, Planning, plan as plan_precision, report_plan};
 pub use quantize::{Choice, Int8, Quantized, Quantizing, TriedMethod, quantize, quantize_with_cache};
 pub use request::Request;

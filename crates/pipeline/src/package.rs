@@ -6,13 +6,13 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Component, Path, PathBuf};
 
 use deploy::report::{ReportData, render};
-use deploy::targets::{Deployment, Form, Graphs, target};
-use deploy::{Bound, Check, Content, FileTree, Manifest, Measurements, Precision, paths};
+use deploy::targets::{Deployment, Form, Graphs, target, triton};
+use deploy::{Artefact, Bound, Check, Content, FileTree, Manifest, Measurements, Precision, paths};
 use detect::Detector;
 use detect::metrics::MapDifference;
 
 use crate::bounds::{AllBounds, Bounds};
-use crate::graphs::{Making, wanted};
+use crate::graphs::Making;
 use crate::images::{Annotations, ImageSet};
 use crate::place::{self, PackageFile};
 use crate::run::{Event, Step};
@@ -135,7 +135,7 @@ pub(crate) fn map_check(path: &str, against: &str, change: &MapDifference, bound
 
 /// Whether every file is still what the manifest says.
 fn integrity(package: &Path, manifest: &Manifest) -> Check {
-    let differs = |artefact: &&deploy::Artefact| {
+    let differs = |artefact: &&Artefact| {
         let digest = Digest::of_file(&package.join(&artefact.path));
         !digest.is_ok_and(|digest| digest.as_hex() == artefact.sha256)
     };
@@ -168,16 +168,59 @@ pub fn rereport(package: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// Renders a target's folder into a package.
+///
+/// # Errors
+/// [`Error::NotAModel`] for another folder; those of the target.
 pub fn deliver_target(package: &Path, name: &str) -> Result<Vec<String>, Error> {
-    let manifest = read_manifest(package)?;
-    let model = paths::model(&manifest.name, Precision::Fp32);
     let target = target(name)?;
+    render_into(package, target.forms(), |deployment| target.render(deployment))
+}
+
+/// The same for `triton`, with what can be chosen there.
+///
+/// # Errors
+/// As [`deliver_target`].
+pub fn deliver_triton(package: &Path, options: &triton::Options) -> Result<Vec<String>, Error> {
+    let forms = target(triton::FOLDER)?.forms();
+    render_into(package, forms, |deployment| triton::render(deployment, options))
+}
+
+fn render_into(
+    package: &Path,
+    forms: &[Form],
+    render: impl FnOnce(&Deployment<'_>) -> Result<FileTree, deploy::Error>,
+) -> Result<Vec<String>, Error> {
+    let mut manifest = read_manifest(package)?;
+    let model = paths::model(&manifest.name, Precision::Fp32);
     let mut written = Vec::new();
-    let graphs = package_graphs(package, &manifest, &wanted(&[target]), &mut written)?;
-    let deployment =
-        Deployment { name: &manifest.name, detector: &manifest.detector, model: &model, graphs: &graphs };
-    written.extend(write_tree(package, target.render(&deployment)?)?);
+    let graphs = package_graphs(package, &manifest, forms, &mut written)?;
+    let Manifest { name, detector, .. } = &manifest;
+    let tree = render(&Deployment { name, detector, model: &model, graphs: &graphs })?;
+    written.extend(write_tree(package, tree)?);
+    record(package, &mut manifest, &written)?;
     Ok(written)
+}
+
+/// Notes files that were written into a package in its manifest, which says what every file is.
+fn record(package: &Path, manifest: &mut Manifest, written: &[String]) -> Result<(), Error> {
+    for path in written {
+        let file = package.join(path);
+        let meta = fs::metadata(&file).map_err(|source| Error::Io { path: file.clone(), source })?;
+        let sha256 = Digest::of_file(&file)?.to_string();
+        match manifest.artefacts.iter_mut().find(|artefact| artefact.path == *path) {
+            Some(artefact) => (artefact.sha256, artefact.bytes) = (sha256, meta.len()),
+            None => manifest.artefacts.push(Artefact {
+                path: path.clone(),
+                sha256,
+                bytes: meta.len(),
+                precision: None,
+                opset: None,
+            }),
+        }
+    }
+    let (target, text) = (package.join(paths::MANIFEST), manifest.to_json());
+    let at = |source| Error::Io { path: target.clone(), source };
+    write_whole(package, &target, |file, _| file.write_all(text.as_bytes()).map_err(at))
 }
 
 /// The graphs of a package; those that are made are written into it, `written` gets their paths.
@@ -190,9 +233,10 @@ pub(crate) fn package_graphs(
     let onnx = package.join(paths::model(&manifest.name, Precision::Fp32));
     let Manifest { name, detector, max_batch, .. } = manifest;
     let making = Making { name, detector, onnx: &onnx, max_batch: *max_batch };
+    // Built by this program, or by the script in the repository.
     let engine = |form: Form| {
-        let path = paths::engine_of(name, form, *max_batch);
-        package.join(&path).is_file().then_some(path)
+        let places = [paths::engine_of(name, form, *max_batch), triton::engine_path(name, form)];
+        places.into_iter().find(|path| package.join(path).is_file())
     };
     making.graphs(forms, &engine, &mut |path, model| {
         let target = package.join(path);

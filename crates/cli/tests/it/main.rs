@@ -11,4 +11,5 @@ mod planner;
 mod program;
 mod quantize;
 mod single;
+mod triton;
 mod wrong_input;

@@ -7,4 +7,5 @@ mod golden;
 mod manifest;
 mod onnxruntime;
 mod report;
+mod triton;
 mod variants;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use deploy::targets::{Deployment, target};
+use deploy::targets::{Deployment, Graphs, target};
 use deploy::{Content, FileTree};
 use detect::{Detection, Detector, Image, Thresholds};
 use graph::Tensor;
@@ -21,7 +21,8 @@ pub(crate) fn detector(name: &str) -> Detector {
 pub(crate) fn tree(name: &str) -> FileTree {
     let detector = detector(name);
     let model = format!("model/{name}.onnx");
-    let deployment = Deployment { name: &name.parse().unwrap(), detector: &detector, model: &model };
+    let name = name.parse().unwrap();
+    let deployment = Deployment { name: &name, detector: &detector, model: &model, graphs: Graphs::NONE };
     target("onnxruntime").unwrap().render(&deployment).unwrap()
 }
 

@@ -179,6 +179,11 @@ fn engine(
     Ok(Listed { unbuilt: Some(source), ..listed })
 }
 
+/// Where the engine of a form lies in the package once `build.sh` has run.
+pub fn engine_path(name: &PackageName, form: Form) -> String {
+    format!("{FOLDER}/{}/1/model.plan", engine_name(name, form))
+}
+
 /// `<name>_trt`, `<name>_trt_end2end`.
 fn engine_name(name: &PackageName, form: Form) -> String {
     format!("{name}_trt{}", form.suffix())

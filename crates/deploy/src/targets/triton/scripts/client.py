@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import tritonclient.http as triton
-from PIL import Image, ImageOps
+from PIL import Image
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -56,7 +56,7 @@ def main():
     client = triton.InferenceServerClient(options.url)
     results = []
     for path in options.images:
-        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        image = Image.open(path).convert("RGB")
         tensors, way_back = feed(models[options.model], path, image)
         try:
             out = infer(client, options.model, options.version, tensors)

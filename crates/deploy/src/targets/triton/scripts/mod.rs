@@ -95,11 +95,7 @@ fn build(unbuilt: &[&Listed], models: &[Listed], graphs: &Graphs) -> String {
         let ensemble =
             models.iter().find(|one| one.name.ends_with("_ensemble") && one.detector == model.detector);
         if let Some(ensemble) = ensemble {
-            let _ = writeln!(
-                lines,
-                "sed -i.bak 's/model_name: \"{source}\"/model_name: \"{}\"/' {}/config.pbtxt",
-                model.name, ensemble.name
-            );
+            let _ = writeln!(lines, "behind_dali {source} {} {}", model.name, ensemble.name);
         }
     }
     filled(include_str!("build.sh.in"), &[("BUILDS", lines.trim_end())])
