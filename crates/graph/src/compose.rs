@@ -148,7 +148,8 @@ fn make_room(first: &mut Graph, second: &mut Graph, pairs: &[(&str, &str)]) -> H
 
 /// Gives other names to nodes of `second` that are called like one of `first`: ONNX Runtime refuses two of one name.
 fn tell_apart(first: &Graph, second: &mut Graph) {
-    let own: HashSet<&String> = first.nodes.iter().map(|node| &node.name).filter(|name| !name.is_empty()).collect();
+    let own: HashSet<&String> =
+        first.nodes.iter().map(|node| &node.name).filter(|name| !name.is_empty()).collect();
     let mut taken: HashSet<String> = own.iter().map(|name| (*name).clone()).collect();
     taken.extend(second.nodes.iter().map(|node| node.name.clone()));
     for node in second.nodes.iter_mut().filter(|node| own.contains(&node.name)) {

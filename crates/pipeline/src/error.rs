@@ -163,7 +163,11 @@ impl Error {
             | Self::NotARepository { .. }
             | Self::ModelTaken { .. }
             | Self::Detect(_)
-            | Self::Deploy(deploy::Error::Name { .. } | deploy::Error::UnknownTarget { .. } | deploy::Error::Option { .. }) => 2,
+            | Self::Deploy(
+                deploy::Error::Name { .. }
+                | deploy::Error::UnknownTarget { .. }
+                | deploy::Error::Option { .. },
+            ) => 2,
             Self::Io { source, .. } => of_io(source.kind()),
             Self::NotAModel { .. }
             | Self::NotDescribed { .. }

@@ -25,8 +25,9 @@ pub(super) struct Size {
     pub(super) height: Value,
 }
 
-fn symbol(name: &str) -> Dim {
-    Dim::Symbol(name.into())
+/// A symbol that no network has for a size of its own.
+pub(super) fn symbol(name: &str) -> Dim {
+    Dim::Symbol(format!("frame_{name}"))
 }
 
 /// Declares the frames under these names.

@@ -7,6 +7,10 @@ use super::taps::Axis;
 use super::{PREPROCESSING, refused, whole, wholes};
 use crate::{BoxFormat, Error, ImageInput, Resize};
 
+/// The symbols of the numbers of taps.
+const ROW_TAPS: &str = "row_taps";
+const COLUMN_TAPS: &str = "column_taps";
+
 /// A frame's place.
 pub(super) struct Place {
     pub(super) rows: Axis,
@@ -37,7 +41,7 @@ pub(super) fn place(
         }
         Resize::ShortestEdge { .. } => Err(refused(
             PREPROCESSING,
-            "the policy `shortest_edge` gives each frame another size; export the model with a fixed one",
+            "the policy `shortest_edge` gives each frame another size; export the model with `--resize stretch` or `letterbox`",
         )),
     }
 }
@@ -58,13 +62,15 @@ fn target(b: &mut Builder, input: &ImageInput) -> Value {
 }
 
 fn stretch(b: &mut Builder, input: &ImageInput, size: &Size, normalized: bool) -> Place {
-    let mut axis = |source: &Value, length: u32| Axis {
+    let mut axis = |source: &Value, length: u32, taps: &'static str| Axis {
         source: source.clone(),
         resized: whole(b, length as i32),
         offset: None,
         target: length as usize,
+        taps,
     };
-    let (rows, columns) = (axis(&size.height, input.height), axis(&size.width, input.width));
+    let (rows, columns) =
+        (axis(&size.height, input.height, ROW_TAPS), axis(&size.width, input.width, COLUMN_TAPS));
     let original = pair(b, size);
     let mut factor = b.cast(&original, DataType::F32);
     if !normalized {
@@ -127,12 +133,14 @@ fn letterbox(
         resized: scalar(&resized, 0),
         offset: Some(scalar(&offset, 0)),
         target: input.width as usize,
+        taps: COLUMN_TAPS,
     };
     let rows = Axis {
         source: size.height.clone(),
         resized: scalar(&resized, 1),
         offset: Some(scalar(&offset, 1)),
         target: input.height as usize,
+        taps: ROW_TAPS,
     };
 
     // Original pixels for each pixel of the input; as vectors, because the embedded backend divides by a single number

@@ -111,7 +111,7 @@ fn front(
     let Some(frames) = &described.frames else {
         return Err(refused(PREPROCESSING, "no layout of frames was given"));
     };
-    let image = image::open(&mut b, network, &described.tensor, frames, batch);
+    let image = b.scoped("frames", |b| image::open(b, network, &described.tensor, frames, batch));
     let place = b.scoped("frames", |b| place(b, network, &image.size, format))?;
     let pixels = b.scoped("frames", |b| {
         let pixels = resized(b, network, &image, &place);
@@ -159,7 +159,7 @@ fn resized(b: &mut Builder, input: &ImageInput, image: &FrameImage, place: &Plac
     let picture = b.scoped("rows", |b| resample(b, &image.pixels, &rows));
     let batch = picture.shape().first().cloned().unwrap_or_else(Dim::batch);
     let turned = if image.together {
-        let shape = vec![batch, place.rows.target.into(), Dim::Symbol("width".into()), 3.into()];
+        let shape = vec![batch, place.rows.target.into(), image::symbol("width"), 3.into()];
         let pixels = b.reshape_to(&picture, &[0, place.rows.target as i64, -1, 3], shape);
         b.transpose(&pixels, &[0, 3, 2, 1])
     } else {

@@ -20,6 +20,8 @@ pub(super) struct Axis {
     pub(super) offset: Option<Value>,
     /// Length of the target.
     pub(super) target: usize,
+    /// The symbol of the number of taps: each direction has its own, ONNX Runtime takes equal symbols for equal sizes.
+    pub(super) taps: &'static str,
 }
 
 /// What each row of the target reads. `index` is `int32`, `target` rows.
@@ -66,6 +68,7 @@ struct Positions {
     source: Value,
     resized: Value,
     target: usize,
+    taps: &'static str,
     /// `2 × resized`: a pixel of the source.
     step: Value,
     /// The middle of each row, `[target]`.
@@ -89,7 +92,7 @@ impl Positions {
         let centre = b.mul(&odd, &axis.source);
         let step = b.mul(&axis.resized, &two);
         let (source, resized) = (axis.source.clone(), axis.resized.clone());
-        Self { source, resized, target: axis.target, step, centre }
+        Self { source, resized, target: axis.target, taps: axis.taps, step, centre }
     }
 
     /// `index` kept inside the source.
@@ -171,11 +174,6 @@ fn polynomial(b: &mut Builder, x: &Value, coefficients: &[f32]) -> Value {
     sum
 }
 
-/// The symbol of the number of taps.
-fn count() -> Dim {
-    Dim::Symbol("taps".into())
-}
-
 /// A window that widens with the reduction (`antialias`) or not.
 fn window(b: &mut Builder, at: &Positions, filter: Filter, antialias: bool) -> Window {
     // The window is twice the support wide.
@@ -204,7 +202,7 @@ fn window(b: &mut Builder, at: &Positions, filter: Filter, antialias: bool) -> W
     let start = b.add(&lowered, &one);
 
     let start = b.unsqueeze(&start, &[1]);
-    let steps = b.range(&taps, count());
+    let steps = b.range(&taps, Dim::Symbol(at.taps.into()));
     let position = b.add(&start, &steps);
     let doubled = b.mul(&position, &two);
     let odd = b.add(&doubled, &one);

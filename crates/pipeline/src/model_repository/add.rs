@@ -66,7 +66,8 @@ pub fn add_to_repository(package: &Path, repository: &Path, adding: &Adding) -> 
     for (model, files) in &models {
         added.push(place(&repository, package, model, files, is_explicit)?);
     }
-    let left_out = "its engine is not built: run `triton/build.sh` of the package on the machine that serves it";
+    let left_out =
+        "its engine is not built: run `triton/build.sh` of the package on the machine that serves it";
     added.extend(unbuilt.into_iter().map(|model| Added {
         model,
         version: None,
@@ -92,7 +93,9 @@ fn rendered(
     let mut models: BTreeMap<String, Files> = BTreeMap::new();
     let mut unbuilt = Vec::new();
     for (path, content) in triton::render(&deployment, options)? {
-        let Some(path) = path.strip_prefix(triton::FOLDER).and_then(|path| path.strip_prefix('/')) else { continue };
+        let Some(path) = path.strip_prefix(triton::FOLDER).and_then(|path| path.strip_prefix('/')) else {
+            continue;
+        };
         match path.split_once('/') {
             Some((model, file)) => {
                 models.entry(model.to_owned()).or_default().insert(file.to_owned(), content);
@@ -126,11 +129,14 @@ fn check(folder: &Path, model: &str, files: &Files) -> Result<(), Error> {
     if !folder.exists() {
         return Ok(());
     }
-    let taken = |reason: String| Error::ModelTaken { model: model.to_owned(), path: folder.to_owned(), reason };
+    let taken =
+        |reason: String| Error::ModelTaken { model: model.to_owned(), path: folder.to_owned(), reason };
     if !folder.is_dir() {
         return Err(taken("it is not a folder".into()));
     }
-    for (file, compare) in [(CONFIG, same_kind as fn(&str, &str) -> Result<Option<String>, Error>), (LABELS, same_labels)] {
+    for (file, compare) in
+        [(CONFIG, same_kind as fn(&str, &str) -> Result<Option<String>, Error>), (LABELS, same_labels)]
+    {
         let path = folder.join(file);
         let there = match fs::read_to_string(&path) {
             Ok(there) => there,
@@ -248,7 +254,9 @@ fn put(staged: &Path, place: &Path) -> Result<(), Error> {
     match rustix::fs::renameat_with(CWD, staged, CWD, place, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         // A file system that cannot promise it: a folder with files in it is not replaced by any.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => rename(staged, place),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            rename(staged, place)
+        }
         Err(error) => Err(Error::Io { path: place.to_owned(), source: error.into() }),
     }
 }

@@ -46,7 +46,10 @@ pub fn clean_repository(path: &Path, dry_run: bool) -> Result<CleanedRepository,
     let models: Vec<String> =
         names(&root)?.into_iter().filter(|name| root.join(name).join(CONFIG).is_file()).collect();
     if models.is_empty() {
-        return Err(Error::NotARepository { path: path.to_owned(), reason: "holds no model: no `*/config.pbtxt`" });
+        return Err(Error::NotARepository {
+            path: path.to_owned(),
+            reason: "holds no model: no `*/config.pbtxt`",
+        });
     }
     let files = model_files(&root, &models)?;
     let mut cleaned = CleanedRepository { repository: path.to_owned(), files, backup: None, removed: false };
@@ -57,7 +60,11 @@ pub fn clean_repository(path: &Path, dry_run: bool) -> Result<CleanedRepository,
     cleaned.backup = Some(back_up(&repository.root, &models)?);
     for file in &cleaned.files {
         let path = repository.root.join(&file.path);
-        let removed = if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
         removed.map_err(|source| Error::Io { path, source })?;
     }
     cleaned.removed = true;
@@ -69,7 +76,8 @@ fn model_files(root: &Path, models: &[String]) -> Result<Vec<RemovedFile>, Error
     for model in models {
         for version in versions(&root.join(model))? {
             let folder = root.join(model).join(version.to_string());
-            for name in names(&folder)?.into_iter().filter(|name| MADE.iter().any(|end| name.ends_with(end))) {
+            for name in names(&folder)?.into_iter().filter(|name| MADE.iter().any(|end| name.ends_with(end)))
+            {
                 let path = folder.join(&name);
                 files.push(RemovedFile { path: format!("{model}/{version}/{name}"), bytes: size(&path)? });
             }

@@ -187,8 +187,8 @@ fn place(resize: &Resize) -> String {
         Resize::Letterbox { centred, upscale, .. } => {
             let values = [
                 ("NO_UPSCALE", if upscale { "" } else { "    gain = math.min(gain, number(1))\n" }),
-                ("LEFT", if centred { "border(number(WIDTH) - width)" } else { "number(0)" }),
-                ("TOP", if centred { "border(number(HEIGHT) - height)" } else { "number(0)" }),
+                ("LEFT", if centred { "border(number(WIDTH) - width)" } else { "width * number(0)" }),
+                ("TOP", if centred { "border(number(HEIGHT) - height)" } else { "height * number(0)" }),
                 ("BORDER", if centred { include_str!("border.py.in") } else { "" }),
             ];
             filled(include_str!("letterbox.py.in"), &values)
