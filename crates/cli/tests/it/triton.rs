@@ -296,8 +296,8 @@ fn detected(home: &Path, package: &Path, images: &[PathBuf]) -> Vec<Value> {
 fn same_boxes(model: &str, answer: &Value, expected: &Value, decodes_itself: bool) {
     let [found, expected] = [answer, expected].map(|one| one["detections"].as_array().unwrap().clone());
     assert_eq!(found.len(), expected.len(), "{model}: {found:?} {expected:?}");
-    // DALI has another JPEG decoder.
-    let (score, pixels) = if decodes_itself { (0.03, 1.5) } else { (0.003, 0.1) };
+    // The client resizes by Pillow, which is a level off here and there; DALI has another JPEG decoder besides.
+    let (score, pixels) = if decodes_itself { (0.03, 1.5) } else { (0.003, 0.5) };
     for (found, expected) in found.iter().zip(&expected) {
         assert_eq!((&found["label"], &found["name"]), (&expected["id"], &expected["label"]), "{model}");
         let difference = found["score"].as_f64().unwrap() - expected["score"].as_f64().unwrap();

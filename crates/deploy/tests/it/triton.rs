@@ -302,8 +302,10 @@ fn dali_makes_the_same_pixels() {
         assert_eq!(result.images, images.len(), "{name}");
         assert!(result.elements > 1000 && result.others == 0, "{name}: {result:?}");
         assert!(result.mean <= 1.0 && result.mean <= result.max, "{name}: {result:?}");
-        // Where the decoders give the same bytes, no pixel may be misplaced.
-        assert!(result.max_png <= 2.0, "{name}: {result:?}");
+        // Where the decoders give the same bytes, no pixel may be misplaced. Filters that overshoot are cut to bytes between
+        // the two directions by Pillow and not by DALI.
+        let overshoots = ["bicubic", "lanczos"].contains(&name.as_str());
+        assert!(result.max_png <= if overshoots { 8.0 } else { 2.0 }, "{name}: {result:?}");
     }
 }
 

@@ -416,9 +416,12 @@ mod tests {
         let text = "name: 'x\\n\u{e9}' \"\\303\\251\" input [ { name: \"a\" dims: [1,-1] }, < b: 2 > ] # c\nv { all { } }";
         let chars: Vec<char> = text.chars().collect();
         for at in 0..chars.len() {
-            for put in ["", "\"", "\\", "[", "]", "{", "}", "<", "#", "\n", "\u{0}", "\u{1f600}", "\\777", "\\u"] {
-                let damaged: String =
-                    chars[..at].iter().collect::<String>() + put + &chars[at + 1..].iter().collect::<String>();
+            for put in
+                ["", "\"", "\\", "[", "]", "{", "}", "<", "#", "\n", "\u{0}", "\u{1f600}", "\\777", "\\u"]
+            {
+                let damaged: String = chars[..at].iter().collect::<String>()
+                    + put
+                    + &chars[at + 1..].iter().collect::<String>();
                 for damaged in [damaged.as_str(), &damaged[..damaged.floor_char_boundary(at)]] {
                     if let Ok(message) = Message::parse(damaged) {
                         let again = Message::parse(&message.to_string()).map(|again| again.to_string());

@@ -26,7 +26,8 @@ def integers(*values, dtype=types.INT32):
 
 def place(frame_width, frame_height):
     """Width, height, column and row of the resized image: all of the input."""
-    return number(WIDTH), number(HEIGHT), number(0), number(0)
+    zero = frame_width * number(0)
+    return zero + number(WIDTH), zero + number(HEIGHT), zero, zero
 
 
 @autoserialize
