@@ -65,7 +65,7 @@ pub(crate) enum Command {
     Build(Box<commands::build::Args>),
     /// Latency and throughput
     Bench(commands::bench::Args),
-    /// Deployment folders of a package
+    /// Deployment folders of a package, or its models into a Triton repository
     Deploy(commands::deploy::Args),
     /// Markdown, HTML and PDF from what a package records
     Report(commands::report::Args),
@@ -73,7 +73,7 @@ pub(crate) enum Command {
     Runtime(commands::runtime::Args),
     /// What this program has: architectures, backends, targets
     List(commands::list::Args),
-    /// Remove what finished steps remember
+    /// Remove what finished steps remember, or the models of a Triton repository
     Clean(commands::clean::Args),
     /// Shell completions
     Completions(commands::completions::Args),

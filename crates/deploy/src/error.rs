@@ -39,6 +39,40 @@ pub enum Error {
         /// What it lacks.
         reason: String,
     },
+    /// A target needs to know a graph that the package does not have.
+    #[error("the target `{target}` needs the inputs and outputs of `{model}`")]
+    NoGraph {
+        /// The target.
+        target: &'static str,
+        /// The model's path.
+        model: String,
+    },
+    /// An input or output that a target cannot describe.
+    #[error("the target `{target}` cannot take tensor {tensor}: {reason}")]
+    Tensor {
+        /// The target.
+        target: &'static str,
+        /// The tensor, with its type and shape.
+        tensor: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A text that is no protobuf text.
+    #[error("line {line} is not protobuf text: {reason}")]
+    TextProto {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A value of an option that is none.
+    #[error("`{value}` is not {expected}")]
+    Option {
+        /// The value as given.
+        value: String,
+        /// What is expected.
+        expected: &'static str,
+    },
     /// A manifest or measurements file of another version.
     #[error("`{file}` has schema {found}, this program reads {expected}")]
     Schema {
@@ -98,7 +132,14 @@ impl Error {
             }
             Self::Inexpressible { .. } => Some("name the targets that can: `--target onnxruntime`".into()),
             Self::Sample { .. } => Some("import the model again: that draws the samples again".into()),
-            Self::Path { .. } | Self::Duplicate { .. } | Self::Chart { .. } | Self::Typeset { .. } => None,
+            Self::NoGraph { .. } => Some("import the model again".into()),
+            Self::Tensor { .. } => Some("simplify the graph, or leave this target out: `--target`".into()),
+            Self::Path { .. }
+            | Self::Duplicate { .. }
+            | Self::Chart { .. }
+            | Self::Typeset { .. }
+            | Self::TextProto { .. }
+            | Self::Option { .. } => None,
         }
     }
 }

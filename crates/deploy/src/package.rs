@@ -8,6 +8,7 @@ use crate::{Error, FileTree};
 
 /// Paths from the package's root.
 pub mod paths {
+    use crate::targets::Form;
     use crate::{PackageName, Precision};
 
     /// Source, detector, artefacts and checks.
@@ -44,6 +45,16 @@ pub mod paths {
         let size = frame.map_or_else(String::new, |(width, height)| format!("_{width}x{height}"));
         let plain = model(name, precision);
         format!("{}_video{size}.onnx", plain.strip_suffix(".onnx").unwrap_or(&plain))
+    }
+
+    /// The ONNX file of a form: `model/<name>.onnx`, `model/<name>_end2end.onnx`, `model/<name>_raw.onnx`.
+    pub fn form(name: &PackageName, form: Form) -> String {
+        format!("model/{name}{}.onnx", form.suffix())
+    }
+
+    /// The engine of a form: `benchmarks/engines/<name>_end2end_dynamic_b<max>.engine` …
+    pub fn engine_of(name: &PackageName, form: Form, max_batch: u32) -> String {
+        format!("benchmarks/engines/{name}{}_dynamic_b{max_batch}.engine", form.suffix())
     }
 
     /// An engine for every batch up to a maximum: `benchmarks/engines/<name>_dynamic_b<max>.engine`.

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use deploy::targets::{Deployment, TargetModel, target};
+use deploy::targets::{Deployment, Form, Graphs, TargetModel, USUAL_FRAME, target, triton};
 use deploy::{Artefact, FileTree, Manifest, Precision, paths};
 use graph::{Builder, Model};
 
+use crate::graphs::Making;
 use crate::mapped::map_file;
 use crate::package::{write_model, write_tree, write_whole};
 use crate::subject::read_manifest;
@@ -57,33 +58,91 @@ pub(crate) fn target_model(target: &str, wanted: &TargetModel, onnx: &Path) -> R
 /// # Errors
 /// [`deploy::Error::UnknownTarget`], [`deploy::Error::Inexpressible`]; [`Error::NotAModel`] for a folder that is no package.
 pub fn deliver_target(package: &Path, name: &str, frame: (u32, u32)) -> Result<Vec<String>, Error> {
+    render_into(package, name, frame, |deployment| rendered(name, deployment))
+}
+
+/// The same for `triton`, with what can be chosen there.
+///
+/// # Errors
+/// As [`deliver_target`].
+pub fn deliver_triton(package: &Path, options: &triton::Options) -> Result<Vec<String>, Error> {
+    render_into(package, triton::FOLDER, USUAL_FRAME, |deployment| {
+        Ok((triton::render(deployment, options)?, Vec::new()))
+    })
+}
+
+fn render_into(
+    package: &Path,
+    name: &str,
+    frame: (u32, u32),
+    render: impl FnOnce(&Deployment<'_>) -> Result<Rendered, Error>,
+) -> Result<Vec<String>, Error> {
     let mut manifest = read_manifest(package)?;
-    let model = paths::model(&manifest.name, Precision::Fp32);
-    let structure = graph::onnx::read_structure(map_file(&package.join(&model))?)?;
-    let deployment = Deployment {
-        name: &manifest.name,
-        detector: &manifest.detector,
-        model: &model,
-        outputs: &structure.graph.outputs,
-        precisions: &precisions(&manifest),
-        max_batch: manifest.max_batch,
-        frame,
-    };
-    let (tree, models) = rendered(name, &deployment)?;
+    let mut written = Vec::new();
+    let graphs = package_graphs(package, &manifest, target(name)?.forms(), &mut written)?;
+    let (tree, models) = described(package, &manifest, &graphs, frame, render)?;
     // All are made before anything is written.
     let made = models.iter().map(|wanted| target_model(name, wanted, &package.join(&wanted.original)));
     let made = made.collect::<Result<Vec<Model>, Error>>()?;
-    let mut written = Vec::new();
     for (wanted, model) in models.iter().zip(&made) {
-        let place = package.join(&wanted.path);
-        let folder = place.parent().unwrap_or(package);
-        crate::store::create_dir(folder)?;
-        write_whole(folder, &place, |file, path| write_model(model, file, path))?;
+        write_graph(package, &wanted.path, model)?;
         written.push(wanted.path.clone());
     }
     written.extend(write_tree(package, tree)?);
     record(package, &mut manifest, &written)?;
     Ok(written)
+}
+
+/// Gives what targets render a package from.
+pub(crate) fn described<T>(
+    package: &Path,
+    manifest: &Manifest,
+    graphs: &Graphs,
+    frame: (u32, u32),
+    use_it: impl FnOnce(&Deployment<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let model = paths::model(&manifest.name, Precision::Fp32);
+    let structure = graph::onnx::read_structure(map_file(&package.join(&model))?)?;
+    use_it(&Deployment {
+        name: &manifest.name,
+        detector: &manifest.detector,
+        model: &model,
+        outputs: &structure.graph.outputs,
+        precisions: &precisions(manifest),
+        max_batch: manifest.max_batch,
+        frame,
+        graphs,
+    })
+}
+
+/// The graphs of a package; those that are made are written into it, `written` gets their paths.
+pub(crate) fn package_graphs(
+    package: &Path,
+    manifest: &Manifest,
+    forms: &[Form],
+    written: &mut Vec<String>,
+) -> Result<Graphs, Error> {
+    let onnx = package.join(paths::model(&manifest.name, Precision::Fp32));
+    let Manifest { name, detector, max_batch, .. } = manifest;
+    let making = Making { name, detector, onnx: &onnx, max_batch: *max_batch };
+    // Built by this program, or by the script in the repository.
+    let engine = |form: Form| {
+        let places = [paths::engine_of(name, form, *max_batch), triton::engine_path(name, form)];
+        places.into_iter().find(|path| package.join(path).is_file())
+    };
+    making.graphs(forms, &engine, &mut |path, model| {
+        write_graph(package, path, model)?;
+        written.push(path.to_owned());
+        Ok(())
+    })
+}
+
+/// Writes a graph into a package.
+fn write_graph(package: &Path, path: &str, model: &Model) -> Result<(), Error> {
+    let place = package.join(path);
+    let folder = place.parent().unwrap_or(package);
+    crate::store::create_dir(folder)?;
+    write_whole(folder, &place, |file, path| write_model(model, file, path))
 }
 
 /// The precisions of a package: those of its own graphs.

@@ -34,6 +34,24 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// What was given as a Triton model repository is none.
+    #[error("`{}` {reason}", path.display())]
+    NotARepository {
+        /// What was given.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A model of this name is in the repository and takes or gives something else.
+    #[error("the model `{model}` of the repository cannot get this version: {reason}")]
+    ModelTaken {
+        /// The model.
+        model: String,
+        /// Its folder.
+        path: PathBuf,
+        /// What differs.
+        reason: String,
+    },
     /// What was given as a MODEL is neither an ONNX file nor a package.
     #[error("`{}` is neither an ONNX file nor a package", path.display())]
     NotAModel {
@@ -156,8 +174,14 @@ impl Error {
             Self::Options(_)
             | Self::NoVariant { .. }
             | Self::NotAPackage { .. }
+            | Self::NotARepository { .. }
+            | Self::ModelTaken { .. }
             | Self::Detect(_)
-            | Self::Deploy(deploy::Error::Name { .. } | deploy::Error::UnknownTarget { .. }) => 2,
+            | Self::Deploy(
+                deploy::Error::Name { .. }
+                | deploy::Error::UnknownTarget { .. }
+                | deploy::Error::Option { .. },
+            ) => 2,
             Self::Io { source, .. } | Self::Graph(graph::Error::Write(source)) => of_io(source.kind()),
             Self::NotAModel { .. }
             | Self::NotDescribed { .. }
@@ -197,6 +221,13 @@ impl Error {
                 _ => None,
             },
             Self::NotAPackage { .. } => Some("choose another `--name NAME` or `--out DIR`".into()),
+            Self::NotARepository { .. } => Some(
+                "a model repository is a folder with a folder for each model: make one with `mkdir`, or name another".into(),
+            ),
+            Self::ModelTaken { path, .. } => Some(format!(
+                "import it under another name (`--name NAME`), or move `{}` away",
+                path.display()
+            )),
             Self::NotAModel { .. } => {
                 Some("a package is the folder that `sightline import` made, with `manifest.json`; a model is that or an `.onnx` file".into())
             }

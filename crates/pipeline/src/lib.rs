@@ -13,12 +13,14 @@ mod digest;
 mod error;
 mod export_job;
 mod folding;
+mod graphs;
 mod half;
 mod images;
 mod in_graph;
 mod inspect;
 mod job;
 mod mapped;
+mod model_repository;
 mod moved;
 mod network;
 mod optimize;
@@ -51,7 +53,7 @@ pub use build::{
     BUILDERS, Batches, Building, Built, Converted, Converting, EngineFacts, build, convert_etlt,
 };
 pub use calibration_tensors::write_calibration_tensors;
-pub use deployment::deliver_target;
+pub use deployment::{deliver_target, deliver_triton};
 pub use detecting::{Found, FoundImage, Looking, detect};
 pub use digest::Digest;
 pub use error::{Error, chain};
@@ -63,6 +65,9 @@ pub use in_graph::{
 };
 pub use inspect::{Inspection, OnnxFile, inspect};
 pub use mapped::map_file;
+pub use model_repository::{
+    Added, Adding, CleanedRepository, RemovedFile, add_to_repository, clean_repository,
+};
 pub use optimize::{Applied, ExternalData, Frozen, Optimized, Optimizing, Sameness, Verdict, optimize};
 pub use package::{Reverifying, rereport, reverify};
 pub use planner::{PlanFiles, Planned, Planning, plan as plan_precision, report_plan};

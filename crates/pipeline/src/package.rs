@@ -171,16 +171,30 @@ pub(crate) fn write_tree(package: &Path, tree: FileTree) -> Result<Vec<String>, 
     for (path, content) in tree {
         let target = package.join(&path);
         let at = |source| Error::Io { path: target.clone(), source };
-        let bytes = match content {
-            Content::Bytes(bytes) => bytes,
-            Content::SameAs(original) => fs::read(package.join(original)).map_err(at)?,
-        };
         let folder = target.parent().unwrap_or(package);
         crate::store::create_dir(folder)?;
-        write_whole(folder, &target, |out, _| std::io::Write::write_all(out, &bytes).map_err(at))?;
+        match content {
+            Content::Bytes(bytes) => {
+                write_whole(folder, &target, |out, _| std::io::Write::write_all(out, &bytes).map_err(at))?;
+            }
+            Content::SameAs(original) => link_whole(folder, &package.join(original), &target)?,
+        }
         written.push(path);
     }
     Ok(written)
+}
+
+/// Gives a file a second name, or copies it where the file system has no links; a file of that name is replaced whole.
+fn link_whole(folder: &Path, original: &Path, target: &Path) -> Result<(), Error> {
+    let at = |path: &Path, source| Error::Io { path: path.to_owned(), source };
+    let work =
+        tempfile::Builder::new().prefix(".partial-").tempdir_in(folder).map_err(|error| at(folder, error))?;
+    let beside = work.path().join("file");
+    fs::hard_link(original, &beside)
+        .or_else(|_| fs::copy(original, &beside).map(drop))
+        .map_err(|error| at(original, error))?;
+    // When both are one file already nothing is renamed, and what lies beside goes with its folder.
+    fs::rename(&beside, target).map_err(|error| at(target, error))
 }
 
 /// Writes a file beside and renames it into place. `write` is told where it lies meanwhile.

@@ -15,5 +15,6 @@ mod planner;
 mod program;
 mod quantize;
 mod single;
+mod triton;
 mod video;
 mod wrong_input;

@@ -4,13 +4,17 @@
 //! cannot express is an error, never an approximation.
 
 mod deepstream;
+mod graphs;
 mod isaac_ros;
 mod onnxruntime;
+pub mod triton;
 mod video;
 
 use detect::Detector;
 use detect::in_graph::Scaled;
 use graph::ValueInfo;
+
+pub use graphs::{DeliveredGraph, Form, Graphs};
 
 use crate::{Error, FileTree, PackageName, Precision};
 
@@ -31,6 +35,8 @@ pub struct Deployment<'a> {
     pub max_batch: u32,
     /// Width and height of the frames, for targets that process video.
     pub frame: (u32, u32),
+    /// What the files of its graphs state: at least the forms that the target asks for.
+    pub graphs: &'a Graphs,
 }
 
 /// Width and height of the frames where nothing else is said: those of DeepStream's sample video.
@@ -55,6 +61,11 @@ pub trait Target: Sync {
     /// What it is, in a sentence.
     fn about(&self) -> &'static str;
 
+    /// The graphs that it looks at.
+    fn forms(&self) -> &'static [Form] {
+        &[]
+    }
+
     /// The graphs that its files name and the package does not have yet.
     ///
     /// # Errors
@@ -67,14 +78,14 @@ pub trait Target: Sync {
     ///
     /// # Errors
     /// [`Error::Path`] for a model path that leaves the package; [`Error::Inexpressible`] for a detector that this target
-    /// cannot run as it is described.
+    /// cannot run as it is described; [`Error::NoGraph`] and [`Error::Tensor`] of targets that look at graphs.
     fn render(&self, deployment: &Deployment<'_>) -> Result<FileTree, Error>;
 }
 
 /// Every target, in alphabetical order.
 pub fn targets() -> &'static [&'static dyn Target] {
     static TARGETS: &[&dyn Target] =
-        &[&deepstream::DeepStream, &isaac_ros::IsaacRos, &onnxruntime::OnnxRuntime];
+        &[&deepstream::DeepStream, &isaac_ros::IsaacRos, &onnxruntime::OnnxRuntime, &triton::Triton];
     TARGETS
 }
 

@@ -11,4 +11,5 @@ mod nvinfer;
 mod onnxruntime;
 mod parser;
 mod report;
+mod triton;
 mod variants;

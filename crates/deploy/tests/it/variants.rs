@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use deploy::targets::{Deployment, USUAL_FRAME, target};
+use deploy::targets::{Deployment, Graphs, USUAL_FRAME, target};
 use deploy::{Content, FileTree, Precision};
 use detect::{Detection, Detector, Image, Thresholds};
 use graph::Tensor;
@@ -46,6 +46,7 @@ fn deployed_as<T>(name: &str, detector: &Detector, use_it: impl FnOnce(&Deployme
         precisions: if name == "queries" { &Precision::ALL } else { &[Precision::Fp32] },
         max_batch: 4,
         frame: USUAL_FRAME,
+        graphs: Graphs::NONE,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Renders what does not depend on this machine: configs, deployment trees, annotated samples.
 
 use deploy::report::Sample;
-use deploy::targets::{Deployment, TargetModel};
+use deploy::targets::{Deployment, Form, Graphs, Target, TargetModel, target};
 use deploy::{Check, FileTree, PackageName, Precision, config_files, paths};
 use detect::{Detector, Thresholds, draw, encode_jpeg};
 use graph::ValueInfo;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::behind_scaler::BehindScaler;
 use crate::Error;
 use crate::deployment::{is_inexpressible, rendered, target_model};
+use crate::graphs::{Making, wanted};
 use crate::images::{Annotations, ImageSet, file_stems};
 use crate::network::Network;
 use crate::place::{PackageFile, keep};
@@ -74,6 +75,8 @@ fn deploy_everywhere(
     files: &mut Vec<PackageFile>,
     context: &StepContext<'_, '_>,
 ) -> Result<Vec<Check>, Error> {
+    let targets = delivery.targets.iter().map(|name| target(name)).collect::<Result<Vec<_>, _>>()?;
+    let graphs = graphs(delivery, &targets, files, context)?;
     let precisions: Vec<Precision> = delivery.variants.iter().enumerate().map(Variant::place).collect();
     let deployment = Deployment {
         name: delivery.name,
@@ -81,8 +84,9 @@ fn deploy_everywhere(
         model,
         outputs: delivery.outputs,
         precisions: &precisions,
-        max_batch: u32::try_from(delivery.max_batch).unwrap_or(u32::MAX),
+        max_batch: max_batch(delivery),
         frame: delivery.frame,
+        graphs: &graphs,
     };
     let mut checks = Vec::new();
     for name in delivery.targets {
@@ -101,6 +105,33 @@ fn deploy_everywhere(
         }
     }
     Ok(checks)
+}
+
+/// The largest batch that was verified.
+fn max_batch(delivery: &Delivery<'_>) -> u32 {
+    u32::try_from(delivery.max_batch).unwrap_or(u32::MAX)
+}
+
+/// The graphs that the targets look at; those that are made for them become files.
+fn graphs(
+    delivery: &Delivery<'_>,
+    targets: &[&dyn Target],
+    files: &mut Vec<PackageFile>,
+    context: &StepContext<'_, '_>,
+) -> Result<Graphs, Error> {
+    let Some(Variant { onnx, .. }) = delivery.variants.first() else { return Ok(Graphs::default()) };
+    let Delivery { name, detector, .. } = *delivery;
+    let making = Making { name, detector, onnx, max_batch: max_batch(delivery) };
+    // What a package is made of does not hold engines: they are built on a machine, for that machine.
+    let no_engine = |_: Form| None;
+    let graphs = making.graphs(&wanted(targets), &no_engine, &mut |path, model| {
+        files.push(PackageFile { path: path.to_owned(), blob: context.put_graph(model)? });
+        Ok(())
+    })?;
+    for (form, reason) in &graphs.refused {
+        context.note(&format!("no `{name}{}`: {reason}", form.suffix()));
+    }
+    Ok(graphs)
 }
 
 /// Compares a graph that was made with the one that is delivered first; what other precisions do is compared elsewhere.

@@ -3,7 +3,7 @@
 //! The Python program reads `detector.json` and knows every kind of detector; the Rust program is made for this one.
 //! Templates hold values, never logic: which pieces a program is made of is decided in [`program`].
 
-mod program;
+pub(super) mod program;
 
 use detect::{Detector, Head};
 
@@ -33,12 +33,18 @@ impl Target for OnnxRuntime {
         tree.add(format!("{FOLDER}/README.md"), readme(name, &file, detector))?;
         tree.add(
             format!("{FOLDER}/python/detect.py"),
-            filled(include_str!("detect.py"), &[("MODEL", &file)]),
+            filled(include_str!("detect.py"), &[("MODEL", &file), ("DETECTOR", python_detector())]),
         )?;
         tree.add(format!("{FOLDER}/rust/Cargo.toml"), program::cargo_toml(detector))?;
         tree.add(format!("{FOLDER}/rust/src/main.rs"), program::main(name, &file, detector))?;
         Ok(tree)
     }
+}
+
+/// Preprocessing and decoding in Python, for a program that has imported `json`, `sys`, `numpy` and Pillow.
+pub(super) fn python_detector() -> &'static str {
+    let text = include_str!("../python/detector.py");
+    text.split_once("# @BEGIN@\n").map_or(text, |(_, body)| body).trim_end()
 }
 
 /// Puts values in the places of a template: `@KEY@`. A value is not looked at again.

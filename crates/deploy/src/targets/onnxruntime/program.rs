@@ -31,6 +31,24 @@ pub(super) fn cargo_toml(detector: &Detector) -> String {
 
 /// The text of `rust/src/main.rs`.
 pub(super) fn main(name: &PackageName, model: &str, detector: &Detector) -> String {
+    assembled(include_str!("rust/main.rs.in"), name, model, detector)
+}
+
+/// A program of these pieces around a template's own way to run the network: it defines `Outputs`, `main` and `values`.
+pub(in super::super) fn assembled(
+    template: &str,
+    name: &PackageName,
+    model: &str,
+    detector: &Detector,
+) -> String {
+    let template = filled(
+        template,
+        &[
+            ("SETTINGS", include_str!("rust/settings.rs.in")),
+            ("TENSOR", include_str!("rust/tensor.rs.in")),
+            ("DETECTIONS", include_str!("rust/detections.rs.in")),
+        ],
+    );
     let input = &detector.input;
     let (element, to_element) = element(input.dtype);
     let (resize_use, algorithm) = algorithm(input.filter, input.antialias);
@@ -47,7 +65,7 @@ pub(super) fn main(name: &PackageName, model: &str, detector: &Detector) -> Stri
         if detect::Thresholds::for_head(&detector.head).clip { include_str!("rust/clip.rs.in") } else { "" };
     let decode = decode(&detector.head) + overlap;
     filled(
-        include_str!("rust/main.rs.in"),
+        &template,
         &[
             ("NAME", name.as_str()),
             ("MODEL", model),

@@ -13,6 +13,8 @@ use image::RgbImage;
 use ort::session::{Session, SessionOutputs};
 use ort::value::Tensor;
 
+type Outputs<'a> = SessionOutputs<'a>;
+
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../dense.onnx");
 const LABELS: &[(u32, &str)] = &[
     (0, "circle"),
@@ -118,7 +120,7 @@ fn element(value: f64) -> Element {
     value as f32
 }
 
-fn values(outputs: &SessionOutputs<'_>, name: &str) -> Result<Values, Box<dyn Error>> {
+fn values(outputs: &Outputs<'_>, name: &str) -> Result<Values, Box<dyn Error>> {
     let output = outputs.get(name).ok_or_else(|| format!("the model has no output {name}"))?;
     let data: Vec<f32> = if let Ok((_, data)) = output.try_extract_tensor::<f32>() {
         data.to_vec()
@@ -132,7 +134,7 @@ fn values(outputs: &SessionOutputs<'_>, name: &str) -> Result<Values, Box<dyn Er
 }
 
 /// Detections above the threshold, best first.
-fn detections(outputs: &SessionOutputs<'_>, place: &Place) -> Result<Vec<Detection>, Box<dyn Error>> {
+fn detections(outputs: &Outputs<'_>, place: &Place) -> Result<Vec<Detection>, Box<dyn Error>> {
     let mut found = decode(outputs)?;
     for detection in &mut found {
         detection.bbox = to_original(detection.bbox, place);
@@ -165,7 +167,7 @@ fn to_original([a, b, c, d]: [f32; 4], place: &Place) -> [f32; 4] {
 }
 
 /// The best class of each row above the threshold, boxes as the model gives them.
-fn decode(outputs: &SessionOutputs<'_>) -> Result<Vec<Detection>, Box<dyn Error>> {
+fn decode(outputs: &Outputs<'_>) -> Result<Vec<Detection>, Box<dyn Error>> {
     let rows = values(outputs, "output0")?;
     let (columns, count) = (rows.shape[0], rows.shape[1]);
     let at = |row: usize, column: usize| rows.data[column * count + row];

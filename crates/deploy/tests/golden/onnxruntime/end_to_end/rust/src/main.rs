@@ -13,6 +13,8 @@ use image::RgbImage;
 use ort::session::{Session, SessionOutputs};
 use ort::value::Tensor;
 
+type Outputs<'a> = SessionOutputs<'a>;
+
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../end_to_end.onnx");
 const LABELS: &[(u32, &str)] = &[
     (0, "circle"),
@@ -118,7 +120,7 @@ fn element(value: f64) -> Element {
     half::f16::from_f64(value)
 }
 
-fn values(outputs: &SessionOutputs<'_>, name: &str) -> Result<Values, Box<dyn Error>> {
+fn values(outputs: &Outputs<'_>, name: &str) -> Result<Values, Box<dyn Error>> {
     let output = outputs.get(name).ok_or_else(|| format!("the model has no output {name}"))?;
     let data: Vec<f32> = if let Ok((_, data)) = output.try_extract_tensor::<f32>() {
         data.to_vec()
@@ -134,7 +136,7 @@ fn values(outputs: &SessionOutputs<'_>, name: &str) -> Result<Values, Box<dyn Er
 }
 
 /// Detections above the threshold, best first.
-fn detections(outputs: &SessionOutputs<'_>, place: &Place) -> Result<Vec<Detection>, Box<dyn Error>> {
+fn detections(outputs: &Outputs<'_>, place: &Place) -> Result<Vec<Detection>, Box<dyn Error>> {
     let mut found = decode(outputs)?;
     for detection in &mut found {
         detection.bbox = to_original(detection.bbox, place);
@@ -159,7 +161,7 @@ fn to_original([a, b, c, d]: [f32; 4], place: &Place) -> [f32; 4] {
 }
 
 /// The rows of the model, boxes as it gives them. Padding has score 0 or a negative class.
-fn decode(outputs: &SessionOutputs<'_>) -> Result<Vec<Detection>, Box<dyn Error>> {
+fn decode(outputs: &Outputs<'_>) -> Result<Vec<Detection>, Box<dyn Error>> {
     let rows = values(outputs, "dets")?;
     let real = rows.data.chunks_exact(6).filter(|row| row[4] > 0.0 && row[5] >= -0.5);
     let detection = |row: &[f32]| Detection {
