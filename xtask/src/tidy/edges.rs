@@ -19,7 +19,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("deploy", &["detect", "runtime", "graph"]),
     ("pipeline", &["deploy", "detect", "graph", "hub", "models", "runtime"]),
     ("cli", &["pipeline"]),
-    ("fuzz", &["detect", "graph", "hub", "models"]),
+    ("fuzz", &["detect", "graph", "hub", "models", "runtime"]),
     ("xtask", &[]),
 ];
 
