@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use deploy::targets::{Deployment, USUAL_FRAME, target};
+use deploy::targets::{Deployment, Graphs, USUAL_FRAME, target};
 use deploy::{Content, Error, FileTree, Precision};
 use detect::{Detector, ElementType, Geometry, Labels, Resize};
 
@@ -187,6 +187,7 @@ fn rendered(change: impl FnOnce(&mut Detector)) -> Result<FileTree, Error> {
         precisions: &[Precision::Fp32],
         max_batch: 2,
         frame: USUAL_FRAME,
+        graphs: Graphs::NONE,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use deploy::targets::{Deployment, target};
+use deploy::targets::{Deployment, Graphs, target};
 use deploy::{Content, Error, FileTree, Precision};
 use detect::{
     Activation, BoxFormat, ChannelOrder, DenseLayout, Detector, ElementType, Head, Resize, Thresholds,
@@ -221,6 +221,7 @@ fn deployment<'a>(
         precisions: &[Precision::Fp32],
         max_batch: 1,
         frame: (1280, 720),
+        graphs: Graphs::NONE,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The bounding-box parser of every kind of head, compiled and called as nvinfer does: the boxes of our own decoder.
 
 use deploy::Precision;
-use deploy::targets::{Deployment, target};
+use deploy::targets::{Deployment, Graphs, target};
 use detect::{
     Activation, Background, BoxFormat, ChannelOrder, DenseLayout, Detection, Detector, ElementType, Filter,
     Geometry, Head, ImageInput, Labels, Resize, Selection, Thresholds, Xyxy, suppress,
@@ -47,6 +47,7 @@ impl Deployed {
             precisions: &[Precision::Fp32],
             max_batch: 1,
             frame: FRAME,
+            graphs: Graphs::NONE,
         })
     }
 

@@ -271,6 +271,7 @@ fn what_dali_cannot_do_is_refused_with_a_reason() {
 
 /// The Python that holds DALI, tritonclient and a Triton server; see CONTRIBUTING.md.
 #[expect(clippy::disallowed_methods, reason = "a test's own switch, not the program's")]
+#[expect(clippy::print_stdout, reason = "for whoever reads why something was skipped")]
 fn python(test: &str, imports: &str) -> Option<PathBuf> {
     let Some(python) = std::env::var_os("SIGHTLINE_TRITON_PYTHON").map(PathBuf::from) else {
         println!("skipped: {test}: `SIGHTLINE_TRITON_PYTHON` names no Python");

@@ -57,7 +57,7 @@ pub fn add_to_repository(package: &Path, repository: &Path, adding: &Adding) -> 
         tier: adding.tier.unwrap_or_default(),
         versions: adding.versions.clone().unwrap_or_default(),
     };
-    let (name, models, unbuilt) = rendered(package, &options)?;
+    let Rendered { name, models, unbuilt } = rendered(package, &options)?;
     let repository = Repository::open(repository)?;
     for (model, files) in &models {
         check(&repository.root.join(model), model, files)?;
@@ -80,11 +80,17 @@ pub fn add_to_repository(package: &Path, repository: &Path, adding: &Adding) -> 
     Ok(added)
 }
 
-/// The models that are complete, ensembles last, and the names of those without their engine.
-fn rendered(
-    package: &Path,
-    options: &Options,
-) -> Result<(PackageName, Vec<(String, Files)>, Vec<String>), Error> {
+/// What a package has for a repository.
+struct Rendered {
+    /// The package.
+    name: PackageName,
+    /// The models that are complete, ensembles last.
+    models: Vec<(String, Files)>,
+    /// The names of those without their engine.
+    unbuilt: Vec<String>,
+}
+
+fn rendered(package: &Path, options: &Options) -> Result<Rendered, Error> {
     let manifest = read_manifest(package)?;
     let wanted = graphs::wanted(&[deploy::targets::target(triton::FOLDER)?]);
     let graphs = package_graphs(package, &manifest, &wanted, &mut Vec::new())?;
@@ -111,7 +117,7 @@ fn rendered(
     }
     let mut models: Vec<(String, Files)> = models.into_iter().collect();
     models.sort_by_key(|(_, files)| is_ensemble(files));
-    Ok((manifest.name, models, unbuilt))
+    Ok(Rendered { name: manifest.name, models, unbuilt })
 }
 
 fn is_ensemble(files: &Files) -> bool {
@@ -161,6 +167,7 @@ fn same_kind(there: &str, new: &str) -> Result<Option<String>, Error> {
     Ok(difference.map(|difference| difference.to_string()))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "has the form of `same_kind`")]
 fn same_labels(there: &str, new: &str) -> Result<Option<String>, Error> {
     let differ = !there.lines().eq(new.lines());
     Ok(differ.then(|| "the classes in its `labels.txt` are others".into()))

@@ -87,10 +87,10 @@ pub fn render(deployment: &Deployment<'_>, options: &Options) -> Result<FileTree
             models.push(dali::add(&mut tree, name, &plan, options)?);
             models.push(ensemble::add(&mut tree, name, &plan, options)?);
         }
-        Err(reason) => models.push(Listed::refused(format!("{name}_dali, {name}_ensemble"), reason)),
+        Err(reason) => models.push(Listed::refused(format!("{name}_dali, {name}_ensemble"), &reason)),
     }
     for (form, reason) in &graphs.refused {
-        models.push(Listed::refused(format!("{name}{}", form.suffix()), reason.clone()));
+        models.push(Listed::refused(format!("{name}{}", form.suffix()), reason));
     }
     scripts::add(&mut tree, deployment, &models, options)?;
     Ok(tree)
@@ -108,7 +108,7 @@ struct Listed {
 }
 
 impl Listed {
-    fn refused(name: String, reason: String) -> Self {
+    fn refused(name: String, reason: &str) -> Self {
         Self { name, about: format!("not here: {reason}"), detector: None, unbuilt: None }
     }
 }
