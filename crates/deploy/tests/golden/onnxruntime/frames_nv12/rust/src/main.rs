@@ -13,6 +13,8 @@ use image::RgbImage;
 use ort::session::{Session, SessionOutputs};
 use ort::value::Tensor;
 
+type Outputs<'a> = SessionOutputs<'a>;
+
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../nv12.onnx");
 const LABELS: &[(u32, &str)] = &[
     (0, "circle"),
@@ -142,7 +144,7 @@ fn nv12(image: &RgbImage) -> (Vec<u8>, Vec<u8>) {
     (light.collect(), colour)
 }
 
-fn values(outputs: &SessionOutputs<'_>, name: &str) -> Result<Values, Box<dyn Error>> {
+fn values(outputs: &Outputs<'_>, name: &str) -> Result<Values, Box<dyn Error>> {
     let output = outputs.get(name).ok_or_else(|| format!("the model has no output {name}"))?;
     let data: Vec<f32> = if let Ok((_, data)) = output.try_extract_tensor::<f32>() {
         data.to_vec()
@@ -156,7 +158,7 @@ fn values(outputs: &SessionOutputs<'_>, name: &str) -> Result<Values, Box<dyn Er
 }
 
 /// Detections above the threshold, best first.
-fn detections(outputs: &SessionOutputs<'_>, place: &Place) -> Result<Vec<Detection>, Box<dyn Error>> {
+fn detections(outputs: &Outputs<'_>, place: &Place) -> Result<Vec<Detection>, Box<dyn Error>> {
     let mut found = decode(outputs)?;
     for detection in &mut found {
         detection.bbox = to_original(detection.bbox, place);
@@ -174,7 +176,7 @@ fn to_original([a, b, c, d]: [f32; 4], _: &Place) -> [f32; 4] {
 }
 
 /// The rows of the model, boxes as it gives them. Padding has score 0 or a negative class.
-fn decode(outputs: &SessionOutputs<'_>) -> Result<Vec<Detection>, Box<dyn Error>> {
+fn decode(outputs: &Outputs<'_>) -> Result<Vec<Detection>, Box<dyn Error>> {
     let (boxes, classes) = (values(outputs, "boxes")?, values(outputs, "labels")?);
     let columns = boxes.shape[1];
     let scores: Vec<f32> = values(outputs, "scores")?.data;
