@@ -10,6 +10,7 @@ mod name;
 mod package;
 mod plan;
 pub mod report;
+mod shell;
 pub mod targets;
 mod tree;
 

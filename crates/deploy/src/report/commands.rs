@@ -5,6 +5,7 @@
 use detect::Frames;
 
 use super::ReportData;
+use crate::shell::shell_word;
 
 /// A part that this machine cannot measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,37 +84,9 @@ pub(super) fn trtexec(data: &ReportData, model: &str) -> [String; 3] {
 fn shape(data: &ReportData, batch: u32) -> String {
     let input = &data.manifest.detector.input;
     let tensor = &input.tensor;
-    quoted(&match &input.frames {
+    shell_word(&match &input.frames {
         None => format!("{tensor}:{batch}x3x{}x{}", input.height, input.width),
         Some(Frames::Rgb | Frames::Bgr) => format!("{tensor}:{batch}x1080x1920x3"),
         Some(Frames::Nv12 { uv, .. }) => format!("{tensor}:{batch}x1080x1920,{uv}:{batch}x540x960x2"),
     })
-}
-
-/// A word for a POSIX shell: as it is when it is plain, else in single quotes.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn shell_words_are_quoted_where_needed() {
-        let cases = [
-            ("pixel_values:1x3x640x640", "pixel_values:1x3x640x640"),
-            ("a b", "'a b'"),
-            ("$(rm)", "'$(rm)'"),
-            ("it's", r"'it'\''s'"),
-            ("", "''"),
-        ];
-        for (word, expected) in cases {
-            assert_eq!(quoted(word), expected);
-        }
-    }
 }

@@ -6,6 +6,7 @@ use detect::{ChannelOrder, Detector, ImageInput, Resize, Thresholds};
 
 use super::names::Names;
 use super::{Deployment, Video, cluster};
+use crate::shell::shell_word;
 use crate::targets::video::one_std;
 use crate::{Precision, paths};
 
@@ -185,7 +186,7 @@ impl<'a> Infer<'a> {
         let ImageInput { tensor, width, height, .. } = &self.detector.input;
         let most = self.deployment.max_batch;
         let shape = |name: &str, batch: u32| {
-            format!("--{name}Shapes={}", shell_quoted(&format!("{tensor}:{batch}x3x{height}x{width}")))
+            format!("--{name}Shapes={}", shell_word(&format!("{tensor}:{batch}x3x{height}x{width}")))
         };
         let precision = match self.precision {
             Precision::Fp32 => String::new(),
@@ -217,10 +218,4 @@ pub(super) fn from_config(path: &str) -> String {
 /// The shortest text that reads back as the same `float`, which is what nvinfer computes with.
 fn number(value: f64) -> String {
     (value as f32).to_string()
-}
-
-/// A word for a shell.
-fn shell_quoted(word: &str) -> String {
-    let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:/,".contains(c));
-    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
