@@ -2,8 +2,9 @@
 //!
 //! `tidy` checks what the compiler and clippy cannot: which crate may use which, what may not stand in a pure crate, that
 //! the documents still fit the folders. `parity` compares exported detectors with their originals in Python, `simplify` the passes
-//! with onnxsim and onnxslim.
+//! with onnxsim and onnxslim, `gpu` the whole way from files to boxes with Python's.
 
+mod gpu;
 mod parity;
 mod simplify;
 mod tidy;
@@ -24,15 +25,20 @@ fn main() -> ExitCode {
                 ExitCode::from(2)
             }
         },
-        "simplify" => match simplify::compare(rest, say) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                say(&error);
-                ExitCode::from(2)
-            }
-        },
+        "simplify" => done(simplify::compare(rest, say)),
+        "gpu" => done(gpu::compare(rest, say)),
         _ => {
-            say("usage: cargo run --release -p xtask -- tidy | parity … | simplify …");
+            say("usage: cargo run --release -p xtask -- tidy | parity … | simplify … | gpu …");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn done(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&error);
             ExitCode::from(2)
         }
     }

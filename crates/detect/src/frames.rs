@@ -29,7 +29,7 @@ pub(crate) fn tensors<I: Borrow<Image>>(
     let pixels = images.iter().map(|image| image.borrow().pixels());
     match frames {
         Frames::Rgb => {
-            let bytes = pixels.flatten().copied().collect();
+            let bytes = pixels.collect::<Vec<_>>().concat();
             Ok(vec![tensor(&input.tensor, vec![count, height, width, 3], bytes)?])
         }
         Frames::Bgr => {

@@ -18,9 +18,7 @@ for fp32 in "$data"/*_fp32.onnx; do
     echo "== $name $precision"
     "$program" eval "$model" --backend "$backend" --images "$data/val/images" \
       --annotations "$data/val/instances.json" --quiet | sed -n 2,3p
-    for batch in 8 32; do
-      "$program" bench "$model" --backend "$backend" --images "$data/val/images" --max-batch $batch --quiet | sed -n 1,4p
-    done
+    "$program" bench "$model" --backend "$backend" --images "$data/val/images" --batch 1,8,32 --quiet | sed -n 1,5p
   done
   "$program" optimize "$fp32" --budget-map 0.005 --backend "$backend" --images "$data/val/images" \
     --annotations "$data/val/instances.json" --calibrate "$data/calibration/images" --out "$out/$name.onnx" --quiet

@@ -1,5 +1,6 @@
 //! `detect`: boxes on images that the user names.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use detect::{Detections, Image, Thresholds, draw, encode_jpeg};
@@ -9,6 +10,7 @@ use crate::images::{ImageFile, file_stems};
 use crate::network::Network;
 use crate::package::write_whole;
 use crate::steps::deliver::JPEG_QUALITY;
+use crate::stream::Stream;
 use crate::{Error, Subject};
 
 /// What was found in one image.
@@ -70,14 +72,21 @@ pub fn detect(
     };
     let mut all = Vec::with_capacity(images.len());
     let stems = file_stems(images.iter().map(|file| file.name.as_str()));
-    for (file, stem) in images.iter().zip(&stems) {
-        let image = file.decode()?;
-        let detections = network.detect(std::slice::from_ref(&image), &thresholds)?.pop().unwrap_or_default();
+    let stream = Stream {
+        detector: &subject.detector,
+        batch: 1,
+        count: images.len(),
+        image: &|at| images[at].decode(),
+        thresholds,
+    };
+    stream.run(std::slice::from_mut(&mut network), &mut |image, detections| {
+        let (file, stem) = (&images[all.len()], &stems[all.len()]);
         all.push(named(subject, file, &image, &detections));
         if let Some(folder) = &looking.draw {
             drawn(&save(folder, stem, &draw(&image, &detections, &subject.detector.labels))?);
         }
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(all)
 }
 

@@ -51,7 +51,7 @@ impl<'a> Job<'a> {
             acquired,
             exported,
             data,
-            max_batch: batch_limit(exported, request.load.max_batch)?,
+            max_batch: batch_limit(exported, request.max_batch)?,
             exact: run.store.path(&exported.exact),
             machine: runtime::Machine::detect(),
         })

@@ -38,7 +38,9 @@ pub struct Request {
     pub precisions: Vec<Precision>,
     /// What INT8 is calibrated with.
     pub calibration: Option<Calibrating>,
-    /// How latency is measured.
+    /// The largest batch that is verified, delivered and timed.
+    pub max_batch: usize,
+    /// How latency is measured; its batches are 1 and the largest.
     pub load: Load,
     /// Whether figures of an earlier run on this machine may stand.
     pub remeasure: bool,

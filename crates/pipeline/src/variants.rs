@@ -219,12 +219,14 @@ impl Job<'_> {
 
     /// Times each variant.
     pub(crate) fn measure(&self, variants: &[Variant], run: &Run<'_>) -> Result<Vec<Measured>, Error> {
-        let load = crate::Load { max_batch: self.max_batch, ..self.request.load };
+        let mut batches = vec![1, self.max_batch];
+        batches.dedup();
+        let load = crate::Load { batches, ..self.request.load.clone() };
         let (backend, images) = (&self.request.backend, self.sampled());
         let measured = variants.iter().enumerate().map(|(at, variant)| {
             let key = json!({
                 "model": variant.model, "detector": self.exported.detector, "images": images,
-                "load": self.request.load, "backend": self.backend()?, "machine": self.machine,
+                "load": load, "backend": self.backend()?, "machine": self.machine,
             });
             let step = MEASURE.of(variant.precision, at);
             run.step_unless(self.request.remeasure, step, &key, |context| {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pipeline::{Event, Figures, ImageSet, Load};
+use pipeline::{Event, Figures, FromFiles, ImageSet, Load};
 use serde::Serialize;
 
 use super::shared::ModelArgs;
@@ -21,9 +21,9 @@ pub(crate) struct Args {
     /// Folder of images [default: two scenes that come with the program]
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// The larger of the two batches
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
-    max_batch: u32,
+    /// Images in one run: a figure for each
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 4], value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batch: Vec<u32>,
     /// Runs before counting
     #[arg(long, value_name = "N", default_value_t = 2)]
     warm_up: u32,
@@ -36,6 +36,12 @@ pub(crate) struct Args {
     /// Threads of the backend [default: one a physical core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Measure the whole way too, from files to boxes: the next images are decoded by all cores while the graph runs
+    #[arg(long)]
+    from_files: bool,
+    /// How many times the graph is loaded for --from-files; 2 keep a GPU busy while inputs are copied
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "from_files", value_parser = clap::value_parser!(u16).range(1..=16))]
+    sessions: u16,
 }
 
 #[derive(Serialize)]
@@ -43,6 +49,8 @@ struct Table {
     machine: pipeline::runtime::Machine,
     #[serde(flatten)]
     figures: Figures,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    from_files: Vec<FromFiles>,
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
@@ -52,7 +60,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
         None => ImageSet::built_in(),
     };
     let load = Load {
-        max_batch: args.max_batch as usize,
+        batches: args.batch.iter().map(|batch| *batch as usize).collect(),
         warm_up: args.warm_up as usize,
         count: args.count as usize,
         at_most: Duration::from_secs(args.seconds),
@@ -63,7 +71,13 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
         progress.show(&event);
     });
     progress.clear();
-    output.result(&Table { machine: pipeline::runtime::Machine::detect(), figures: figures? })?;
+    let figures = figures?;
+    let from_files = if args.from_files {
+        pipeline::bench_files(&subject, &images, &load, usize::from(args.sessions), &args.model.backend)?
+    } else {
+        Vec::new()
+    };
+    output.result(&Table { machine: pipeline::runtime::Machine::detect(), figures, from_files })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,6 +109,14 @@ impl fmt::Display for Table {
             f,
             "one image: decode {:.2} ms, preprocess {:.2} ms, graph {:.2} ms, boxes {:.2} ms",
             image.decode_ms, image.preprocess_ms, image.inference_ms, image.postprocess_ms
-        )
+        )?;
+        for whole in &self.from_files {
+            writeln!(
+                f,
+                "from files to boxes, batch {}, graph loaded {}×: {:.1} images/s ({} images)",
+                whole.batch, whole.sessions, whole.images_per_second, whole.images
+            )?;
+        }
+        Ok(())
     }
 }

@@ -160,11 +160,8 @@ fn request(args: Args, hub: &pipeline::hub::Config, output: &Output) -> Result<R
         bounds: args.bounds.all(),
         precisions: args.precision,
         calibration: args.calibrate.map(|images| Calibrating { images, options: args.calibration.options() }),
-        load: Load {
-            max_batch: args.max_batch as usize,
-            at_most: Duration::from_secs(args.seconds),
-            ..Load::default()
-        },
+        max_batch: args.max_batch as usize,
+        load: Load { at_most: Duration::from_secs(args.seconds), ..Load::default() },
         remeasure: args.remeasure,
         targets: args.target,
         frame: (args.frame.width, args.frame.height),

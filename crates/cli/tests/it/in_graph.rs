@@ -253,7 +253,7 @@ fn a_package_becomes_one_that_takes_frames() {
     let (plain, framed) = (found("models/shapes"), found("models/framed"));
     let count = |found: &Value| found[0]["detections"].as_array().unwrap().len();
     assert!(count(&plain) > 1 && count(&plain) == count(&framed), "{plain} {framed}");
-    let timed = ["bench", "models/framed", "--json", "--count", "1", "--seconds", "1", "--max-batch", "2"];
+    let timed = ["bench", "models/framed", "--json", "--count", "1", "--seconds", "1", "--batch", "1,2"];
     let timed = Ran::of(sightline(home).args(timed)).json();
     assert_eq!(timed["batches"].as_array().unwrap().len(), 2);
 }

@@ -74,7 +74,7 @@ fn eval_gives_the_twelve_numbers() {
 fn bench_states_its_protocol() {
     let home = tempfile::tempdir().unwrap();
     let onnx = exported(home.path());
-    let arguments = ["bench", &onnx, "--json", "--max-batch", "2", "--count", "2", "--warm-up", "1"];
+    let arguments = ["bench", &onnx, "--json", "--batch", "1,2", "--count", "2", "--warm-up", "1"];
     let json: Value = Ran::of(sightline(home.path()).args(arguments)).json();
     let batches: Vec<i64> = json["batches"]
         .as_array()

@@ -1,6 +1,7 @@
 //! Scores a model on annotated images, as COCO does.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use detect::dataset::{CategoryMap, Matching};
@@ -12,6 +13,7 @@ use crate::images::{Annotations, ImageSet};
 use crate::network::Network;
 use crate::run::StepContext;
 use crate::store::Blob;
+use crate::stream::Stream;
 use crate::{Digest, Error};
 
 /// Scores, and what they were taken on.
@@ -92,16 +94,23 @@ pub(crate) fn evaluate(
     progress: &dyn Fn(u64, u64),
 ) -> Result<(Evaluation, Findings), Error> {
     let mut network = Network::load(onnx, detector, backend, None)?;
-    let thresholds = Thresholds::for_evaluation(&detector.head);
     let dataset = &annotations.dataset;
     let categories = CategoryMap::new(&detector.labels, dataset)?;
-    let mut found = Findings::new();
-    for (done, (image, record)) in images.images.iter().zip(&dataset.images).enumerate() {
-        progress(done as u64, images.images.len() as u64);
-        let detections = network.detect(&[image.decode()?], &thresholds)?.pop().unwrap_or_default();
-        found.insert(record.id, detections);
-    }
-    progress(images.images.len() as u64, images.images.len() as u64);
+    let count = images.images.len().min(dataset.images.len());
+    let stream = Stream {
+        detector,
+        batch: 1,
+        count,
+        image: &|at| images.images[at].decode(),
+        thresholds: Thresholds::for_evaluation(&detector.head),
+    };
+    let mut all = Vec::with_capacity(count);
+    stream.run(std::slice::from_mut(&mut network), &mut |_, detections| {
+        all.push(detections);
+        progress(all.len() as u64, count as u64);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let found: Findings = dataset.images.iter().map(|record| record.id).zip(all).collect();
     let scores = coco_scores(dataset, &categories, &detector.labels, &found)?;
     let evaluation = Evaluation {
         backend: backend.to_owned(),

@@ -12,10 +12,10 @@ use crate::images::ImageSet;
 use crate::network::{Network, stacked};
 
 /// How often and how long.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// The larger of the two batches.
-    pub max_batch: usize,
+    /// Images in one run, one figure each.
+    pub batches: Vec<usize>,
     /// Runs before counting.
     pub warm_up: usize,
     /// Runs counted.
@@ -28,7 +28,7 @@ pub struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { max_batch: 4, warm_up: 2, count: 50, at_most: Duration::from_secs(3), threads: None }
+        Self { batches: vec![1, 4], warm_up: 2, count: 50, at_most: Duration::from_secs(3), threads: None }
     }
 }
 
@@ -89,8 +89,7 @@ pub(crate) fn measure(
         images.images.first().ok_or_else(|| Error::Options("there is no image to measure with".into()))?;
     let one = network.inputs(&[first.decode()?])?.inputs;
 
-    let mut sizes = vec![1, load.max_batch.max(1)];
-    sizes.dedup();
+    let sizes = &load.batches;
     let mut batches = Vec::new();
     for (done, batch) in sizes.iter().enumerate() {
         progress(done as u64, sizes.len() as u64 + 1);

@@ -47,7 +47,8 @@ impl Binding {
             let bound = self.places.bind_output_to_device(info.name.as_str(), &self.outputs);
             bound.map_err(|error| error.to_string())?;
         }
-        self.places.synchronize_inputs().map_err(|error| error.to_string())?;
+        // Copies from page-locked memory are over when binding returns; waiting for the whole device would wait for the
+        // runs of other sessions too.
         session.run_binding(&self.places).map_err(|error| error.to_string())
     }
 

@@ -12,6 +12,10 @@ use graph::{Graph, Node};
 /// The provider that computes on the processor.
 const PROCESSOR: &str = "CPUExecutionProvider";
 
+/// Operators that only move values. Where the library puts one of its own between other nodes (to turn a factor together with
+/// what it multiplies), it stays where its input is, and the node that made that is judged itself.
+const MOVES: &[&str] = &["Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];
+
 /// A node by its operator and its name, which may be empty.
 pub(super) type Placed = (String, String);
 
@@ -56,7 +60,9 @@ impl SizeNodes {
     pub(super) fn first_of_data<'p>(&self, placed: &'p [Placed]) -> Option<&'p Placed> {
         placed.iter().find(|(operator, name)| {
             let known = self.by_name.get(name).filter(|_| !name.is_empty());
-            !known.or_else(|| self.by_operator.get(operator)).copied().unwrap_or(false)
+            let is_its_own = known.is_none() && !name.is_empty();
+            let moves = is_its_own && MOVES.contains(&operator.as_str());
+            !moves && !known.or_else(|| self.by_operator.get(operator)).copied().unwrap_or(false)
         })
     }
 }
@@ -163,6 +169,8 @@ mod tests {
             assert_eq!(found, Some((data.0.to_owned(), data.1.to_owned())));
         }
         assert_eq!(first(&[("Concat", "made by the library")]), None);
+        assert_eq!(first(&[("Transpose", "Transpose_token_11")]), None);
+        assert!(first(&[("Transpose", "")]).is_some());
         assert!(first(&[("every node", "")]).is_some());
     }
 }

@@ -1,7 +1,9 @@
 //! A graph loaded by ONNX Runtime.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use graph::{Tensor, ValueInfo};
 use ort::logging::LogLevel;
@@ -19,6 +21,11 @@ use crate::{Error, OnnxSource, checks};
 /// Part of what the library says when it would have to use the processor and may not (`inference_session.cc`).
 const FALLBACK_REFUSED: &str = "explicitly disabled";
 
+/// Held by every run on a graphics processor, and alone by the first one of each session at each size: there the library tries
+/// kernels and takes memory, and CUDA refuses that while another thread of the process captures a stream
+/// (`operation not permitted when stream is capturing`).
+static RUNS: RwLock<()> = RwLock::new(());
+
 /// A session, with what it needs between runs.
 pub(super) struct OnnxRuntimeSession {
     backend: &'static str,
@@ -29,6 +36,8 @@ pub(super) struct OnnxRuntimeSession {
     threads: Option<usize>,
     /// `None` where the graph reads the caller's memory.
     binding: Option<Binding>,
+    /// The sizes of inputs that a graphics processor has seen.
+    seen: HashSet<Vec<i64>>,
 }
 
 impl OnnxRuntimeSession {
@@ -48,7 +57,7 @@ impl OnnxRuntimeSession {
             }
         };
         let threads = on_processor.then_some(threads);
-        Ok(Self { backend: backend.name, session, inputs, outputs, threads, binding })
+        Ok(Self { backend: backend.name, session, inputs, outputs, threads, binding, seen: HashSet::new() })
     }
 }
 
@@ -72,13 +81,22 @@ impl crate::Session for OnnxRuntimeSession {
             .collect::<Result<_, Error>>()?;
         let failed = |reason: String| Error::Run { backend, reason };
         let (session, binding, declared) = (&mut self.session, &mut self.binding, &self.outputs);
-        fenced(backend, || {
-            let mut outputs = match binding {
-                Some(binding) => binding.run(session, &fed, declared).map_err(failed)?,
-                None => direct(session, &fed).map_err(failed)?,
-            };
+        let Some(binding) = binding else {
+            return fenced(backend, || {
+                let mut outputs = direct(session, &fed).map_err(failed)?;
+                collected(&mut outputs, declared, &failed)
+            })?;
+        };
+        let sizes: Vec<i64> = fed.iter().flat_map(|(_, input)| input.shape()).copied().collect();
+        let is_first = !self.seen.contains(&sizes);
+        let _alone = is_first.then(|| RUNS.write().unwrap_or_else(PoisonError::into_inner));
+        let _shared = (!is_first).then(|| RUNS.read().unwrap_or_else(PoisonError::into_inner));
+        let found = fenced(backend, || {
+            let mut outputs = binding.run(session, &fed, declared).map_err(failed)?;
             collected(&mut outputs, declared, &failed)
-        })?
+        })??;
+        self.seen.insert(sizes);
+        Ok(found)
     }
 
     fn threads(&self) -> Option<usize> {
@@ -207,22 +225,28 @@ fn options(provider: Provider, loaded: &Loaded, threads: usize) -> Result<Sessio
     }
 }
 
-/// What the library logs while it loads one graph.
+/// What the library logs while it loads one graph; not what it logs afterwards.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    is_over: Arc<AtomicBool>,
+}
 
 impl Log {
     fn attached(&self, builder: SessionBuilder) -> Result<SessionBuilder, String> {
-        let lines = Arc::clone(&self.0);
+        let Self { lines, is_over } = self.clone();
         let keep = move |_: LogLevel, _: &str, _: &str, _: &str, message: &str| {
-            lines.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
+            if !is_over.load(Ordering::Relaxed) {
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
+            }
         };
         let verbose = builder.with_log_level(LogLevel::Verbose).map_err(|error| error.to_string())?;
         verbose.with_logger(Arc::new(keep)).map_err(|error| error.to_string())
     }
 
     fn lines(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        self.is_over.store(true, Ordering::Relaxed);
+        std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
