@@ -3,6 +3,8 @@
 //! Ultralytics' rule: one class a row (the best), confidence before suppression, at most 30000 rows into it. Rows are
 //! read where they lie, so the usual channels-first output is never transposed.
 
+use rayon::prelude::*;
+
 use super::{Detection, Detections, Outputs, Thresholds, Values, check_classes, sigmoid};
 use crate::nms::suppress;
 use crate::{Activation, DenseLayout, Error, Xyxy};
@@ -49,9 +51,10 @@ impl<'a> Rows<'a> {
         &self,
         iou: Option<f32>,
         thresholds: &Thresholds,
-        place: impl Fn(usize, [f32; 4]) -> Xyxy,
+        place: impl Fn(usize, [f32; 4]) -> Xyxy + Sync,
     ) -> Vec<Detections> {
         (0..self.batch)
+            .into_par_iter()
             .map(|row| {
                 let values = self.output.row(row);
                 let mut found = self.best_classes(values, thresholds.confidence);

@@ -3,6 +3,8 @@
 //! Equal to `post_process_object_detection` of transformers. The best class of a query is taken after the activation,
 //! and with a softmax the background column takes part in it before it is dropped.
 
+use rayon::prelude::*;
+
 use super::{Detection, Detections, Outputs, Thresholds, Values, check_classes, sigmoid};
 use crate::{Activation, Background, Error, Selection, Xyxy};
 
@@ -38,10 +40,11 @@ impl<'a> Rows<'a> {
         &self,
         selection: Selection,
         thresholds: &Thresholds,
-        place: impl Fn(usize, [f32; 4]) -> Xyxy,
+        place: impl Fn(usize, [f32; 4]) -> Xyxy + Sync,
     ) -> Vec<Detections> {
         let columns = self.logits.shape[2];
         (0..self.batch)
+            .into_par_iter()
             .map(|row| {
                 let mut found = match selection {
                     Selection::TopK { .. } => self.every_pair(row, thresholds.confidence),
