@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Report(commands::report::Args),
     /// Inference libraries: what is there, and how more come here
     Runtime(commands::runtime::Args),
+    /// What this machine can do, what is missing for which job, and what repairs it
+    Doctor(commands::doctor::Args),
     /// What this program has: architectures, backends, targets
     List(commands::list::Args),
     /// Remove what finished steps remember, or the models of a Triton repository

@@ -10,6 +10,7 @@ mod convert;
 mod deployment;
 mod detecting;
 mod digest;
+pub mod doctor;
 mod error;
 mod export_job;
 mod folding;

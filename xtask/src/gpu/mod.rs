@@ -156,7 +156,7 @@ impl Bench<'_> {
     fn peers(&self, checkpoint: &Path, graph: &Path, precision: &str) -> Result<Value, String> {
         let mut command = Command::new(&self.arguments.python);
         command.arg(self.script).arg("run").arg(checkpoint).arg(graph).arg(self.images());
-        command.args([precision, &self.arguments.batches.join(","), "3"]);
+        command.args([precision, &self.arguments.batches.join(","), "1"]);
         run(&mut command)?.json()
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod clean;
 pub(crate) mod completions;
 pub(crate) mod deploy;
 pub(crate) mod detect;
+pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod export;
 mod half;
@@ -43,6 +44,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<ExitCode, Failure
         Command::Deploy(args) => deploy::run(&args, output),
         Command::Report(args) => report::run(&args, output),
         Command::Runtime(args) => runtime::run(&args, output),
+        Command::Doctor(args) => doctor::run(&args, output),
         Command::List(args) => list::run(&args, output),
         Command::Clean(args) => clean::run(&args, output),
         Command::Completions(args) => completions::run(&args),

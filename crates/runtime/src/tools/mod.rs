@@ -1,7 +1,10 @@
 //! Outside programs. One file or folder each; a program that is not installed is an absent answer, not a failure.
 
 mod child;
+pub mod gst_inspect;
 pub mod nvidia_smi;
+pub mod nvinfer;
+pub mod programs;
 pub mod python_exporter;
 pub mod tao_converter;
 pub mod trtexec;

@@ -2,12 +2,14 @@
 //!
 //! The program can hang for minutes when a driver is broken, so it is given a few seconds and then ended.
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::machine::Gpu;
+use crate::tools::programs;
 
 const TOOL: &str = "nvidia-smi";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +34,21 @@ pub fn gpus() -> Result<Vec<Gpu>, Error> {
 pub fn free_memory_mib() -> Result<Vec<Option<u64>>, Error> {
     let answer = ask(TOOL, "memory.free")?.unwrap_or_default();
     Ok(answer.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| line.parse().ok()).collect())
+}
+
+/// The newest CUDA that the driver runs, as `13.0`; `None` without the program or an answer.
+pub fn cuda(path: Option<&OsStr>) -> Option<String> {
+    let program = programs::find(TOOL, path, &[])?;
+    cuda_in(&programs::lines(&program, &[])?)
+}
+
+/// Of `| NVIDIA-SMI 580.159.04   Driver Version: 580.159.04   CUDA Version: 13.0 |`.
+fn cuda_in(lines: &[String]) -> Option<String> {
+    let rest = lines.iter().find_map(|line| line.split_once("CUDA Version:"))?.1;
+    rest.split_whitespace()
+        .next()
+        .filter(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+        .map(str::to_owned)
 }
 
 /// What `program` answers; `None` when it is not installed.
@@ -119,6 +136,14 @@ mod tests {
         );
         assert!(parse("").unwrap().is_empty());
         assert!(parse("Field \"x\" is not a valid field to query.").is_err());
+    }
+
+    #[test]
+    fn the_driver_says_which_cuda_it_runs() {
+        let header = "| NVIDIA-SMI 580.159.04      Driver Version: 580.159.04      CUDA Version: 13.0     |";
+        assert_eq!(cuda_in(&["+---+".into(), header.into()]).as_deref(), Some("13.0"));
+        let unknown = "| NVIDIA-SMI 470.1   Driver Version: 470.1   CUDA Version: N/A |";
+        assert_eq!(cuda_in(&[unknown.into()]), None);
     }
 
     #[test]

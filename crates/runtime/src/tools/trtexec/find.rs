@@ -9,6 +9,7 @@ use super::Version;
 use super::log::version_in;
 use crate::Error;
 use crate::tools::child::{self, Heard};
+use crate::tools::programs;
 
 /// The program's file name.
 const NAME: &str = "trtexec";
@@ -55,22 +56,8 @@ impl Trtexec {
 }
 
 fn on_this_machine(path: Option<&OsStr>) -> Result<PathBuf, Error> {
-    let mut folders: Vec<PathBuf> =
-        path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
-    folders.push(INSTALLED.into());
-    let found = folders.iter().map(|folder| folder.join(NAME)).find(|program| is_program(program));
-    found.ok_or_else(|| Error::ToolMissing { tool: NAME, places: format!("on `PATH` and in `{INSTALLED}`") })
-}
-
-#[cfg(unix)]
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_program(path: &Path) -> bool {
-    path.is_file()
+    programs::find(NAME, path, &[INSTALLED])
+        .ok_or_else(|| Error::ToolMissing { tool: NAME, places: format!("on `PATH` and in `{INSTALLED}`") })
 }
 
 /// The version in the first line of its help: `&&&& RUNNING TensorRT.trtexec [TensorRT v8601] # trtexec --help`.

@@ -84,10 +84,12 @@ fn failure(log: &Log, ended: &Ended, path: &Path) -> Failure {
         known => known,
     };
     let words = match (log.errors.first(), ended.ending) {
+        // What it complained of on the way did not keep it from passing.
+        (_, Ending::Exited(status)) if log.passed => format!("after `&&&& PASSED` it ended with {status}"),
         (Some(error), _) => error.clone(),
         (None, _) if ended.is_success() => "it ended without `&&&& PASSED`".into(),
-        // Of a crash its last line says nothing, and after PASSED it says the opposite.
-        (None, Ending::Exited(status)) if status.code().is_none() || log.passed => status.to_string(),
+        // Of a crash its last line says nothing.
+        (None, Ending::Exited(status)) if status.code().is_none() => status.to_string(),
         (None, _) => ended.last_words(),
     };
     Failure { cause, subject, words, log: Some(path.to_owned()) }
