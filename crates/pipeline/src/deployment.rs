@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use deploy::targets::{Deployment, Form, Graphs, TargetModel, USUAL_FRAME, target, triton};
-use deploy::{Artefact, FileTree, Manifest, Precision, paths};
+use deploy::{Artefact, Engine, FileTree, Manifest, Measurements, Precision, paths};
 use graph::{Builder, Model};
 
 use crate::graphs::Making;
@@ -103,6 +103,7 @@ pub(crate) fn described<T>(
 ) -> Result<T, Error> {
     let model = paths::model(&manifest.name, Precision::Fp32);
     let structure = graph::onnx::read_structure(map_file(&package.join(&model))?)?;
+    let engine = engine(package);
     use_it(&Deployment {
         name: &manifest.name,
         detector: &manifest.detector,
@@ -112,7 +113,15 @@ pub(crate) fn described<T>(
         max_batch: manifest.max_batch,
         frame,
         graphs,
+        engine: engine.as_ref(),
     })
+}
+
+/// The engine that the package records and has.
+fn engine(package: &Path) -> Option<Engine> {
+    let measurements = fs::read_to_string(package.join(paths::MEASUREMENTS)).ok()?;
+    let engine = Measurements::from_json(&measurements).ok()?.tensorrt?.engine;
+    package.join(&engine.path).is_file().then_some(engine)
 }
 
 /// The graphs of a package; those that are made are written into it, `written` gets their paths.
@@ -126,9 +135,13 @@ pub(crate) fn package_graphs(
     let Manifest { name, detector, max_batch, .. } = manifest;
     let making = Making { name, detector, onnx: &onnx, max_batch: *max_batch };
     // Built by this program, or by the script in the repository.
+    let recorded = engine(package);
     let engine = |form: Form| {
+        let own = paths::form(name, form);
+        let recorded =
+            recorded.as_ref().filter(|engine| engine.built_from == own).map(|engine| engine.path.clone());
         let places = [paths::engine_of(name, form, *max_batch), triton::engine_path(name, form)];
-        places.into_iter().find(|path| package.join(path).is_file())
+        recorded.into_iter().chain(places).find(|path| package.join(path).is_file())
     };
     making.graphs(forms, &engine, &mut |path, model| {
         write_graph(package, path, model)?;

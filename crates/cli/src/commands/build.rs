@@ -129,6 +129,12 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let built = pipeline::build(&model, &options, &trtexec, &cancelled, &tell);
     progress.clear();
     let engines = built?;
+    if model.is_dir() {
+        output.say(&format!(
+            "    build  `sightline deploy {}` names this engine in the deployments",
+            model.display()
+        ));
+    }
     let passed = engines.iter().all(|engine| engine.passed);
     output.result(&Engines { passed, engines })?;
     Ok(exit_code::passed(passed))

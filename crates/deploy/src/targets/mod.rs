@@ -16,7 +16,7 @@ use graph::ValueInfo;
 
 pub use graphs::{DeliveredGraph, Form, Graphs};
 
-use crate::{Error, FileTree, PackageName, Precision};
+use crate::{Engine, Error, FileTree, PackageName, Precision};
 
 /// What a target renders from.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,16 @@ pub struct Deployment<'a> {
     pub frame: (u32, u32),
     /// What the files of its graphs state: at least the forms that the target asks for.
     pub graphs: &'a Graphs,
+    /// The TensorRT engine that was built of one of its graphs.
+    pub engine: Option<&'a Engine>,
+}
+
+impl Deployment<'_> {
+    /// The engine that was built of this graph, for INT8 or for floating point.
+    pub(crate) fn built(&self, onnx: &str, precision: Precision) -> Option<&Engine> {
+        let is_same = |number: Precision| (number == Precision::Int8) == (precision == Precision::Int8);
+        self.engine.filter(|engine| engine.built_from == onnx && is_same(engine.precision))
+    }
 }
 
 /// Width and height of the frames where nothing else is said: those of DeepStream's sample video.

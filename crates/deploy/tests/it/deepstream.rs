@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use deploy::targets::{Deployment, Graphs, USUAL_FRAME, target};
-use deploy::{Content, Error, FileTree, Precision};
+use deploy::{Content, Engine, Error, FileTree, Precision};
 use detect::{Detector, ElementType, Geometry, Labels, Resize};
 
 use crate::{golden, variants};
@@ -177,6 +177,11 @@ fn each_precision_is_built_as_it_was_verified() {
 
 /// Renders a changed detector.
 fn rendered(change: impl FnOnce(&mut Detector)) -> Result<FileTree, Error> {
+    rendered_with(None, change)
+}
+
+/// The same, with an engine.
+fn rendered_with(engine: Option<&Engine>, change: impl FnOnce(&mut Detector)) -> Result<FileTree, Error> {
     let mut detector = variants::detector("queries");
     change(&mut detector);
     target("deepstream").unwrap().render(&Deployment {
@@ -188,7 +193,50 @@ fn rendered(change: impl FnOnce(&mut Detector)) -> Result<FileTree, Error> {
         max_batch: 2,
         frame: USUAL_FRAME,
         graphs: Graphs::NONE,
+        engine,
     })
+}
+
+#[test]
+fn configs_name_the_engine_that_was_built_of_their_graph() {
+    let own = |config: &FileTree| {
+        let perf = groups(text(config, "config/deepstream_app_changed_perf.txt"));
+        let keys = property(config);
+        [
+            keys["model-engine-file"].clone(),
+            keys["batch-size"].clone(),
+            perf["source0"]["num-sources"].clone(),
+            perf["streammux"]["batch-size"].clone(),
+        ]
+    };
+    let unchanged = rendered(|_| {}).unwrap();
+    assert_eq!(own(&unchanged), ["../benchmarks/engines/changed_dynamic_b2.engine", "2", "2", "2"]);
+    let graph = property(&unchanged)["onnx-file"].trim_start_matches("../").to_owned();
+    let mut engine = Engine {
+        path: "benchmarks/engines/changed_dynamic_b128.engine".into(),
+        bytes: 1,
+        precision: Precision::Fp16,
+        max_batch: 128,
+        workspace_mib: 1,
+        timing_cache: None,
+        optimization_level: None,
+        build_seconds: 1.0,
+        built_from: graph,
+        build: None,
+    };
+    let built = rendered_with(Some(&engine), |_| {}).unwrap();
+    assert_eq!(own(&built), ["../benchmarks/engines/changed_dynamic_b128.engine", "128", "128", "128"]);
+    // INT8 by calibration cache is another config's, and so is another graph.
+    for change in [
+        |engine: &mut Engine| engine.precision = Precision::Int8,
+        |engine: &mut Engine| {
+            engine.precision = Precision::Fp16;
+            engine.built_from = "model/other.onnx".into();
+        },
+    ] {
+        change(&mut engine);
+        assert_eq!(own(&rendered_with(Some(&engine), |_| {}).unwrap()), own(&unchanged));
+    }
 }
 
 /// A change of a detector, and what it adds to the name of the graph.

@@ -222,6 +222,7 @@ fn deployment<'a>(
         max_batch: 1,
         frame: (1280, 720),
         graphs: Graphs::NONE,
+        engine: None,
     }
 }
 

@@ -48,6 +48,7 @@ impl Deployed {
             max_batch: 1,
             frame: FRAME,
             graphs: Graphs::NONE,
+            engine: None,
         })
     }
 

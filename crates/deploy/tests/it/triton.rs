@@ -57,7 +57,17 @@ fn deployment<'a>(
     graphs: &'a Graphs,
 ) -> Deployment<'a> {
     let precisions = &[Precision::Fp32];
-    Deployment { name, detector, model, outputs: &[], precisions, max_batch: 8, frame: USUAL_FRAME, graphs }
+    Deployment {
+        name,
+        detector,
+        model,
+        outputs: &[],
+        precisions,
+        max_batch: 8,
+        frame: USUAL_FRAME,
+        graphs,
+        engine: None,
+    }
 }
 
 fn tree(name: &str, graphs: &Graphs, options: &Options) -> FileTree {

@@ -47,6 +47,7 @@ fn deployed_as<T>(name: &str, detector: &Detector, use_it: impl FnOnce(&Deployme
         max_batch: 4,
         frame: USUAL_FRAME,
         graphs: Graphs::NONE,
+        engine: None,
     })
 }
 

@@ -87,6 +87,8 @@ fn deploy_everywhere(
         max_batch: max_batch(delivery),
         frame: delivery.frame,
         graphs: &graphs,
+        // Built after the package, if at all: `deploy` puts it in.
+        engine: None,
     };
     let mut checks = Vec::new();
     for name in delivery.targets {

@@ -34,8 +34,8 @@ impl Run {
         format!("config/deepstream_app_{name}_{run}.txt")
     }
 
-    /// The text of the file.
-    pub(super) fn text(self, deployment: &Deployment<'_>) -> String {
+    /// The text of the file; `most` frames are detected in at once.
+    pub(super) fn text(self, deployment: &Deployment<'_>, most: u32) -> String {
         let what = match self {
             Self::Single => {
                 "one stream, boxes drawn into a video by the hardware encoder; start it from the package's root"
@@ -44,7 +44,7 @@ impl Run {
             Self::Perf => "all streams that the engine takes, as fast as they go",
         };
         let mut text = format!("# deepstream-app: {what}. Paths are relative to this file.\n");
-        for (group, keys) in self.groups(deployment) {
+        for (group, keys) in self.groups(deployment, most) {
             let _ = writeln!(text, "\n[{group}]");
             for (key, value) in keys {
                 let _ = writeln!(text, "{key}={value}");
@@ -53,13 +53,13 @@ impl Run {
         text
     }
 
-    fn streams(self, deployment: &Deployment<'_>) -> u32 {
-        if self == Self::Perf { deployment.max_batch } else { 1 }
+    fn streams(self, most: u32) -> u32 {
+        if self == Self::Perf { most } else { 1 }
     }
 
-    fn groups(self, deployment: &Deployment<'_>) -> Vec<Group> {
+    fn groups(self, deployment: &Deployment<'_>, most: u32) -> Vec<Group> {
         let own = |text: &str| text.to_owned();
-        let streams = self.streams(deployment);
+        let streams = self.streams(most);
         let mut application =
             vec![("enable-perf-measurement", own("1")), ("perf-measurement-interval-sec", own("2"))];
         if self == Self::Kitti {

@@ -8,7 +8,7 @@ use super::names::Names;
 use super::{Deployment, Video, cluster};
 use crate::shell::shell_word;
 use crate::targets::video::one_std;
-use crate::{Precision, paths};
+use crate::{Engine, Precision, paths};
 
 /// How nvinfer suppresses.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,12 +52,25 @@ impl<'a> Infer<'a> {
         }
     }
 
-    /// The engine's path in the package: after the graph's file, and the precision where that is no other file.
+    /// The engine's path in the package: of the one that was built, else after the graph's file, and the precision where
+    /// that is no other file.
     fn engine(&self) -> String {
+        if let Some(built) = self.built() {
+            return built.path.clone();
+        }
         let file = self.onnx.rsplit('/').next().unwrap_or_default();
         let stem = file.strip_suffix(".onnx").unwrap_or(file);
         let precision = if self.precision == Precision::Int8 { "_int8" } else { "" };
         format!("benchmarks/engines/{stem}{precision}_dynamic_b{}.engine", self.deployment.max_batch)
+    }
+
+    fn built(&self) -> Option<&Engine> {
+        self.deployment.built(&self.onnx, self.precision)
+    }
+
+    /// The frames that are detected in at once: as many as the engine takes.
+    pub(super) fn batch(&self) -> u32 {
+        self.built().map_or(self.deployment.max_batch, |engine| engine.max_batch)
     }
 
     /// The text of the file.
@@ -108,7 +121,7 @@ impl<'a> Infer<'a> {
             ("process-mode", "1".to_owned()),
             ("network-type", "0".to_owned()),
             ("interval", "0".to_owned()),
-            ("batch-size", self.deployment.max_batch.to_string()),
+            ("batch-size", self.batch().to_string()),
             ("network-mode", mode.to_string()),
             ("infer-dims", format!("3;{height};{width}")),
         ];
@@ -184,7 +197,7 @@ impl<'a> Infer<'a> {
     /// The command that makes its engine.
     pub(super) fn engine_command(&self) -> String {
         let ImageInput { tensor, width, height, .. } = &self.detector.input;
-        let most = self.deployment.max_batch;
+        let most = self.batch();
         let shape = |name: &str, batch: u32| {
             format!("--{name}Shapes={}", shell_word(&format!("{tensor}:{batch}x3x{height}x{width}")))
         };

@@ -55,8 +55,9 @@ impl Target for DeepStream {
         for config in &configs {
             tree.add(config.path(), config.text())?;
         }
+        let most = configs.first().map_or(deployment.max_batch, Infer::batch);
         for run in app::Run::ALL {
-            tree.add(run.path(deployment.name), run.text(deployment))?;
+            tree.add(run.path(deployment.name), run.text(deployment, most))?;
         }
         tree.add(names.source(), parser::source(&names, deployment.name, &video.detector))?;
         tree.add("parser/Makefile", parser::makefile(&names, deployment.name))?;
@@ -118,7 +119,7 @@ fn readme(deployment: &Deployment<'_>, video: &Video, names: &Names, configs: &[
             ("SOURCE", &names.source()),
             ("LIBRARY", &names.library()),
             ("SYMBOL", &names.symbol),
-            ("BATCH", &deployment.max_batch.to_string()),
+            ("BATCH", &configs.first().map_or(deployment.max_batch, Infer::batch).to_string()),
             (
                 "CLIP",
                 if cluster(&video.detector.head) == Cluster::None { "" } else { include_str!("clip.md.in") },

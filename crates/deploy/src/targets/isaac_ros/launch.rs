@@ -16,7 +16,8 @@ pub(super) fn text(deployment: &Deployment<'_>, video: &Video, decoder: Option<&
     let input = &video.detector.input;
     let onnx = video.onnx(deployment, Precision::Fp32);
     let stem = onnx.trim_start_matches("model/").trim_end_matches(".onnx");
-    let engine = format!("benchmarks/engines/{stem}_dynamic_b{}.engine", deployment.max_batch);
+    let unbuilt = || format!("benchmarks/engines/{stem}_dynamic_b{}.engine", deployment.max_batch);
+    let engine = deployment.built(&onnx, Precision::Fp32).map_or_else(unbuilt, |engine| engine.path.clone());
     // The encoder divides by 255 first: (x / 255 - mean) / std is the description's (x * scale - mean) / std with both
     // numbers in units of scale * 255.
     let unit = input.scale * 255.0;
