@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use deploy::targets::{Deployment, Graphs, target};
 use deploy::{Content, Error, FileTree, Precision};
@@ -98,16 +98,23 @@ fn written(tree: FileTree) -> tempfile::TempDir {
 }
 
 fn launch(package: &Path, name: &str, arguments: &[&str]) -> Launched {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/isaac_ros/execute.py");
-    let output = Command::new("python3")
-        .arg("-B")
-        .arg(program)
-        .arg(package.join(format!("isaac_ros/{name}.launch.py")))
-        .args(arguments)
-        .output()
-        .unwrap();
+    let output = executed(package, name, arguments);
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What a launch file says that does not start.
+fn refused(package: &Path, name: &str, arguments: &[&str]) -> String {
+    let output = executed(package, name, arguments);
+    assert!(!output.status.success(), "{name}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn executed(package: &Path, name: &str, arguments: &[&str]) -> Output {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/isaac_ros/execute.py");
+    let mut command = Command::new("python3");
+    command.arg("-B").arg(program).arg(package.join(format!("isaac_ros/{name}.launch.py")));
+    command.args(arguments).output().unwrap()
 }
 
 fn numbers(text: &str) -> Vec<f32> {
@@ -177,6 +184,42 @@ fn the_encoder_is_told_what_the_detector_says() {
             assert_eq!(parameters["input_tensor_names"], serde_json::json!([encoder["final_tensor_name"]]));
             assert_eq!(encoder["tensor_output_topic"], "/tensor_pub");
         }
+    }
+}
+
+#[test]
+fn triton_takes_the_same_tensors_where_its_repository_has_the_graph() {
+    if !has_python() {
+        println!("skipped: triton_takes_the_same_tensors_where_its_repository_has_the_graph: no `python3`");
+        return;
+    }
+    for name in variants::NAMES {
+        let package = written(tree(name));
+        let is_made = variants::deployed(name, |deployment| {
+            !target("isaac-ros").unwrap().models(deployment).unwrap().is_empty()
+        });
+        if is_made {
+            let words = refused(package.path(), name, &["backend:=triton"]);
+            assert!(words.contains("use backend:=tensorrt"), "{words}");
+            continue;
+        }
+        let (plain, triton) =
+            (launch(package.path(), name, &[]), launch(package.path(), name, &["backend:=triton"]));
+        assert!(triton.node("TensorRTNode").is_none());
+        let node = triton.node("dnn_inference::TritonNode").unwrap();
+        assert_eq!(
+            (node.package.as_str(), &node.parameters["model_name"]),
+            ("isaac_ros_triton", &name.into())
+        );
+        let repository = package.path().join("triton");
+        assert_eq!(node.parameters["model_repository_paths"], serde_json::json!([repository]));
+        let tensorrt = plain.node("TensorRTNode").unwrap();
+        for key in
+            ["input_tensor_names", "input_binding_names", "output_tensor_names", "output_binding_names"]
+        {
+            assert_eq!(node.parameters[key], tensorrt.parameters[key], "{name} {key}");
+        }
+        assert_eq!(triton.containers[0].nodes.len(), plain.containers[0].nodes.len());
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) fn text(deployment: &Deployment<'_>, video: &Video, decoder: Option<&
             ("NAME", deployment.name.as_str()),
             ("ONNX", &quoted(&onnx)),
             ("ENGINE", &quoted(&engine)),
+            ("TRITON_MODEL", &triton_model(deployment, video)),
             ("FRAME_WIDTH", &width.to_string()),
             ("FRAME_HEIGHT", &height.to_string()),
             ("WIDTH", &input.width.to_string()),
@@ -61,6 +62,11 @@ pub(super) fn text(deployment: &Deployment<'_>, video: &Video, decoder: Option<&
             ("DECODER_NODE", &decoder.map_or_else(String::new, decoder_node)),
         ],
     )
+}
+
+/// The model of the repository that takes the same tensors, as Python has it: its graph is the plain one.
+fn triton_model(deployment: &Deployment<'_>, video: &Video) -> String {
+    if video.is_made() { "None".to_owned() } else { quoted(deployment.name.as_str()) }
 }
 
 /// The inputs: the image, and its size where the graph takes it.

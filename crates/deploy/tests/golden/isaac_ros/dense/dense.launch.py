@@ -19,6 +19,8 @@ ARGUMENTS = [
     ('input_image_height', '720', "Height of the camera's images"),
     ('model_file_path', os.path.join(PACKAGE, 'model/dense_video_1280x720.onnx'), 'The ONNX file'),
     ('engine_file_path', os.path.join(PACKAGE, 'benchmarks/engines/dense_video_1280x720_dynamic_b4.engine'), 'The TensorRT engine'),
+    ('backend', 'tensorrt', 'What runs the network: tensorrt, or triton with the repository of this package'),
+    ('model_repository_path', os.path.join(PACKAGE, 'triton'), "Triton's repository"),
     ('force_engine_update', '', 'Whether the engine is made again [default: only where there is none]'),
     ('verbose', 'False', 'Whether TensorRT talks much'),
     ('confidence_threshold', '0.5', 'The score that a detection has to exceed'),
@@ -61,27 +63,43 @@ def nodes(context):
             'tensor_output_topic': '/tensor_pub',
         }.items(),
     )
-    composable = [
-        ComposableNode(
+    tensors = {
+        'input_tensor_names': ['input_tensor'],
+        'input_binding_names': ['scaled_frames'],
+        'input_tensor_formats': ['nitros_tensor_list_nchw_rgb_f32'],
+        'output_tensor_names': ['output0'],
+        'output_binding_names': ['output0'],
+        'output_tensor_formats': ['nitros_tensor_list_nchw_rgb_f32'],
+        'max_batch_size': 1,
+    }
+    if value('backend') == 'triton':
+        model = None
+        if model is None:
+            raise RuntimeError("the repository has no model for the encoder's tensors: use backend:=tensorrt")
+        network = ComposableNode(
+            name='triton',
+            package='isaac_ros_triton',
+            plugin='nvidia::isaac_ros::dnn_inference::TritonNode',
+            parameters=[dict(
+                tensors, model_name=model, model_repository_paths=[value('model_repository_path')])],
+        )
+    else:
+        network = ComposableNode(
             name='tensor_rt',
             package='isaac_ros_tensor_rt',
             plugin='nvidia::isaac_ros::dnn_inference::TensorRTNode',
-            parameters=[{
-                'model_file_path': value('model_file_path'),
-                'engine_file_path': engine,
-                'input_tensor_names': ['input_tensor'],
-                'input_binding_names': ['scaled_frames'],
-                'input_tensor_formats': ['nitros_tensor_list_nchw_rgb_f32'],
-                'output_tensor_names': ['output0'],
-                'output_binding_names': ['output0'],
-                'output_tensor_formats': ['nitros_tensor_list_nchw_rgb_f32'],
-                'max_batch_size': 1,
+            parameters=[dict(
+                tensors,
+                model_file_path=value('model_file_path'),
+                engine_file_path=engine,
                 # The graph was verified as it is; older nodes would round it to fp16.
-                'enable_fp16': False,
-                'force_engine_update': truth(forced) if forced else not os.path.isfile(engine),
-                'verbose': truth(value('verbose')),
-            }],
-        ),
+                enable_fp16=False,
+                force_engine_update=truth(forced) if forced else not os.path.isfile(engine),
+                verbose=truth(value('verbose')),
+            )],
+        )
+    composable = [
+        network,
     ]
     container = ComposableNodeContainer(
         name='detector_container',
