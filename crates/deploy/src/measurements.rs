@@ -27,6 +27,9 @@ pub struct Measurements {
     pub tensorrt: Option<TensorRt>,
     /// `DeepStream` validation and figures.
     pub deepstream: Option<DeepStream>,
+    /// A video that was played without `DeepStream`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<LocalRun>,
     /// Which precision pays here, where that was searched for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
@@ -290,6 +293,20 @@ pub struct Capture {
     pub artefact: Option<String>,
     /// Whether the validation passed.
     pub passed: bool,
+}
+
+/// A video that was played by a backend of this program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalRun {
+    /// The backend.
+    pub backend: String,
+    /// How long it took, decoding and encoding included.
+    pub seconds: f64,
+    /// Frames that were read; [`Capture::frames`] are those that were looked at.
+    pub frames_read: u64,
+    /// What came out.
+    pub capture: Capture,
 }
 
 /// How the single stream's picture was kept. The words are fixed.

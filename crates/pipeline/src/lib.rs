@@ -37,6 +37,7 @@ mod store;
 mod subject;
 mod trial;
 mod variants;
+mod video;
 mod watch;
 
 use std::path::PathBuf;
@@ -81,6 +82,7 @@ pub use steps::measure::{Figures, Load, Stages};
 pub use steps::quantize::Calibrating;
 pub use store::{Blob, Store, clean};
 pub use subject::Subject;
+pub use video::{Gate, KnownFrames, Played, Playing, play};
 
 use steps::{ACQUIRE, DELIVER, EXPORT, REPORT};
 use steps::{acquire, report};

@@ -227,6 +227,7 @@ fn measurements() -> Measurements {
         }),
         tensorrt: None,
         deepstream: None,
+        video: None,
         plan: None,
     }
 }

@@ -9,32 +9,41 @@ use crate::report::ReportData;
 use crate::report::charts::{self, Source};
 use crate::report::document::{Block, Section, Table, Text};
 use crate::report::format::{count, number};
-use crate::{StreamRun, TrtexecRun, Verdict};
+use crate::{Capture, StreamRun, TrtexecRun, Verdict};
 
 /// Section 7.
 pub(super) fn validation(data: &ReportData) -> Section {
     let capture = data.measurements.deepstream.as_ref().and_then(|deepstream| deepstream.capture.as_ref());
-    let block = match capture {
-        Some(capture) => {
-            let share = 100.0 * capture.frames_with_detections as f64 / capture.frames.max(1) as f64;
-            let verdict = if capture.passed { Verdict::Pass } else { Verdict::Fail };
-            Block::Table(Table::facts([
-                ("Video", Text::new().code(&capture.video)),
-                ("KITTI folder", Text::new().code(&capture.kitti_folder)),
-                ("Total frames", count(capture.frames).into()),
-                ("Frames with detections", count(capture.frames_with_detections).into()),
-                ("Detection rate", format!("{share:.1} %").into()),
-                ("Visual Capture Mode", capture.mode.as_str().into()),
-                (
-                    "Artefact",
-                    capture.artefact.as_ref().map_or("none".into(), |artefact| Text::new().code(artefact)),
-                ),
-                ("Verdict", Text::verdict(&verdict)),
-            ]))
-        }
+    let mut blocks = vec![match capture {
+        Some(capture) => Block::Table(Table::facts(capture_rows(capture))),
         None => missing(data, "No video was played through the pipeline.", Missing::DeepStream),
-    };
-    Section::new(7, "Single-Stream Validation", vec![block])
+    }];
+    if let Some(video) = &data.measurements.video {
+        let mut rows = vec![
+            ("Backend", Text::from(video.backend.clone())),
+            ("Frames read", count(video.frames_read).into()),
+            ("Frames per second", number(video.frames_read as f64 / video.seconds.max(1e-3)).into()),
+        ];
+        rows.extend(capture_rows(&video.capture));
+        blocks.extend([heading("Without DeepStream"), Block::Table(Table::facts(rows))]);
+    }
+    Section::new(7, "Single-Stream Validation", blocks)
+}
+
+fn capture_rows(capture: &Capture) -> [(&'static str, Text); 8] {
+    let share = 100.0 * capture.frames_with_detections as f64 / capture.frames.max(1) as f64;
+    let verdict = if capture.passed { Verdict::Pass } else { Verdict::Fail };
+    let artefact = capture.artefact.as_ref();
+    [
+        ("Video", Text::new().code(&capture.video)),
+        ("KITTI folder", Text::new().code(&capture.kitti_folder)),
+        ("Total frames", count(capture.frames).into()),
+        ("Frames with detections", count(capture.frames_with_detections).into()),
+        ("Detection rate", format!("{share:.1} %").into()),
+        ("Visual Capture Mode", capture.mode.as_str().into()),
+        ("Artefact", artefact.map_or("none".into(), |artefact| Text::new().code(artefact))),
+        ("Verdict", Text::verdict(&verdict)),
+    ]
 }
 
 fn runs(data: &ReportData) -> Vec<(&'static str, StreamRun)> {
