@@ -273,6 +273,9 @@ pub struct DeepStream {
     pub run_1: Option<StreamRun>,
     /// As many streams as stay real-time.
     pub run_2: Option<StreamRun>,
+    /// What holds back more of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<StreamLimit>,
 }
 
 /// The single-stream validation.
@@ -330,6 +333,29 @@ impl CaptureMode {
             Self::Nvenc => "nvv4l2h264enc MP4",
             Self::Theora => "theoraenc OGV (NVENC unavailable)",
             Self::Skipped => "skipped (no encoder available)",
+        }
+    }
+}
+
+/// What holds back more streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamLimit {
+    /// The engine.
+    Gpu,
+    /// The hardware video decoder.
+    Nvdec,
+    /// Neither is busy: batching, copies, scheduling.
+    Pipeline,
+}
+
+impl StreamLimit {
+    /// In a few words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gpu => "GPU-bound",
+            Self::Nvdec => "NVDEC-bound",
+            Self::Pipeline => "bound by the pipeline around both",
         }
     }
 }

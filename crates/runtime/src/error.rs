@@ -240,6 +240,15 @@ impl Error {
                  it with `--trtexec PATH`"
                     .into(),
             ),
+            Self::ToolMissing { tool: "deepstream-app", .. } => Some(
+                "it comes with NVIDIA DeepStream: the container `nvcr.io/nvidia/deepstream`, or the Debian package from \
+                 developer.nvidia.com/deepstream-sdk; `sightline run local` judges a video without it"
+                    .into(),
+            ),
+            Self::ToolMissing { tool: "make", .. } => Some("`apt-get install make g++`".into()),
+            Self::Tool { tool: "make", reason } if reason.contains("nvdsinfer") => Some(
+                "the headers of DeepStream are not where it was looked: `--deepstream DIR` names its folder".into(),
+            ),
             Self::ToolMissing { tool: "gst-launch-1.0", .. } => Some(
                 "it comes with GStreamer: `apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base \
                  gstreamer1.0-plugins-good`, and `gstreamer1.0-libav` for H.264"

@@ -120,7 +120,11 @@ fn copy(run: &Run<'_>, blob: &Blob, root: &Path, path: &str) -> Result<(), Error
 }
 
 /// Writes a file below `root`, whole or not at all.
-fn write(root: &Path, path: &str, content: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Error> {
+pub(crate) fn write(
+    root: &Path,
+    path: &str,
+    content: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), Error> {
     let target = root.join(path);
     let folder = target.parent().unwrap_or(root);
     crate::store::create_dir(folder)?;

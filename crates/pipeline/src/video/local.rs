@@ -19,7 +19,7 @@ use crate::run::Event;
 use crate::{Annotations, Error, Subject};
 
 /// What the step is called.
-pub(super) const STEP: &str = "video";
+const STEP: &str = "video";
 /// Folder of the KITTI files.
 pub(super) const KITTI: &str = "kitti_output";
 

@@ -1,5 +1,6 @@
 //! `run`: a video through the detector, judged by what comes out.
 
+mod deepstream;
 mod flow;
 mod gate;
 mod kitti;
@@ -8,6 +9,7 @@ mod local;
 mod place;
 mod record;
 
+pub use deepstream::{Streamed, Streaming, stream};
 pub use gate::Gate;
 pub use known::KnownFrames;
 pub use local::{Playing, Played, play};

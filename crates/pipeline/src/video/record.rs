@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deploy::{Capture, LocalRun};
+use deploy::{Capture, DeepStream, LocalRun};
 
 use super::local::Played;
 use crate::Error;
@@ -10,6 +10,7 @@ use crate::build::amend;
 
 /// What the report calls the command.
 const LOCAL: &str = "Play a video";
+const DEEPSTREAM: &str = "Run streams in DeepStream";
 
 /// Records a run without `DeepStream`.
 pub(super) fn local(package: &Path, played: &Played, command: &str) -> Result<(), Error> {
@@ -30,6 +31,21 @@ pub(super) fn local(package: &Path, played: &Played, command: &str) -> Result<()
     };
     amend(package, LOCAL, command, |measurements| measurements.video = Some(run))?;
     Ok(())
+}
+
+/// Records a run in `DeepStream`; gives the files that were written.
+pub(super) fn deepstream(
+    package: &Path,
+    run: &DeepStream,
+    version: Option<&str>,
+    command: &str,
+) -> Result<Vec<String>, Error> {
+    amend(package, DEEPSTREAM, command, |measurements| {
+        if let Some(version) = version {
+            measurements.machine.software.insert("DeepStream".into(), version.to_owned());
+        }
+        measurements.deepstream = Some(run.clone());
+    })
 }
 
 /// The file's name: where it lies on this machine is nobody's concern.

@@ -34,6 +34,22 @@ pub fn free_memory_mib() -> Result<Vec<Option<u64>>, Error> {
     Ok(answer.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| line.parse().ok()).collect())
 }
 
+/// How busy the first graphics processor and its video decoder are, in percent of the time; `None` where the driver does not
+/// tell or the program is not installed.
+///
+/// # Errors
+/// As [`gpus`].
+pub fn busy() -> Result<Option<(f64, f64)>, Error> {
+    let answer = ask(TOOL, "utilization.gpu,utilization.decoder")?.unwrap_or_default();
+    Ok(answer.lines().next().and_then(busy_of))
+}
+
+/// `97, 41`
+fn busy_of(line: &str) -> Option<(f64, f64)> {
+    let (gpu, decoder) = line.split_once(',')?;
+    Some((gpu.trim().parse().ok()?, decoder.trim().parse().ok()?))
+}
+
 /// What `program` answers; `None` when it is not installed.
 fn ask(program: &str, fields: &str) -> Result<Option<String>, Error> {
     let failed = |reason: String| Error::Tool { tool: TOOL, reason };
@@ -119,6 +135,13 @@ mod tests {
         );
         assert!(parse("").unwrap().is_empty());
         assert!(parse("Field \"x\" is not a valid field to query.").is_err());
+    }
+
+    #[test]
+    fn a_decoder_that_is_not_told_of_is_unknown() {
+        assert_eq!(busy_of("97, 41"), Some((97.0, 41.0)));
+        assert_eq!(busy_of("97, [N/A]"), None);
+        assert_eq!(busy_of(""), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::report::ReportData;
 use crate::report::charts::{self, Source};
 use crate::report::document::{Block, Section, Table, Text};
 use crate::report::format::{count, number};
-use crate::{Capture, StreamRun, TrtexecRun, Verdict};
+use crate::{Capture, StreamLimit, StreamRun, TrtexecRun, Verdict};
 
 /// Section 7.
 pub(super) fn validation(data: &ReportData) -> Section {
@@ -132,6 +132,18 @@ fn percent(run: StreamRun, engine: TrtexecRun) -> f64 {
     100.0 * run.total_fps / engine.images_per_second().max(f64::MIN_POSITIVE)
 }
 
+fn verdict(limit: StreamLimit) -> &'static str {
+    match limit {
+        StreamLimit::Gpu => "The GPU is the limit: a faster engine would serve more streams.",
+        StreamLimit::Nvdec => {
+            "The hardware video decoder (NVDEC) is the limit: a faster engine alone would not serve more streams."
+        }
+        StreamLimit::Pipeline => {
+            "The pipeline around the engine is the limit: a faster engine alone would not serve more streams."
+        }
+    }
+}
+
 /// Section 10.
 pub(super) fn efficiency(material: &Material<'_>) -> Section {
     let data = material.data;
@@ -139,11 +151,11 @@ pub(super) fn efficiency(material: &Material<'_>) -> Section {
         (Some(engine), Some((name, run))) => {
             let share = percent(run, engine);
             let lost = engine.images_per_second() - run.total_fps;
-            let verdict = if share >= 90.0 {
-                "The GPU is the limit: a faster engine would serve more streams."
-            } else {
-                "The pipeline around the engine is the limit: a faster engine alone would not serve more streams."
-            };
+            let limit = data.measurements.deepstream.as_ref().and_then(|deepstream| deepstream.limit);
+            let verdict = verdict(limit.unwrap_or(match share {
+                90.0.. => StreamLimit::Gpu,
+                _ => StreamLimit::Pipeline,
+            }));
             vec![
                 Block::Code {
                     language: "text",

@@ -5,6 +5,7 @@
 
 mod cut;
 mod decode;
+mod draw;
 mod encode;
 mod facts;
 mod process;
@@ -13,6 +14,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 pub use decode::{Decoder, Frames};
+pub use draw::Drawing;
 pub use encode::{Encoder, Encoding};
 pub use facts::VideoFacts;
 pub use process::Stop;
