@@ -24,7 +24,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Place {
-    /// On a backend of this machine; GStreamer decodes and encodes
+    /// On a backend of this machine; `GStreamer` decodes and encodes
     Local(Box<LocalArgs>),
     /// In NVIDIA DeepStream, with the engine that `build` made: one stream judged, many timed
     Deepstream(DeepstreamArgs),
@@ -34,10 +34,10 @@ enum Place {
 struct DeepstreamArgs {
     /// A package with an engine
     package: PathBuf,
-    /// The video [default: sample_720p.mp4 of the DeepStream installation]
+    /// The video [default: `sample_720p.mp4` of the `DeepStream` installation]
     #[arg(long, value_name = "FILE")]
     video: Option<PathBuf>,
-    /// Streams of the first timed run, at most as many as the engine takes [default: PEAK_GPU_STREAMS]
+    /// Streams of the first timed run, at most as many as the engine takes [default: `PEAK_GPU_STREAMS`]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     streams: Option<u32>,
     /// How long each timed run counts
@@ -170,15 +170,23 @@ impl fmt::Display for Streams {
         let runs = [(1, streamed.deepstream.run_1), (2, streamed.deepstream.run_2)];
         for (number, run) in runs.into_iter().filter_map(|(number, run)| Some((number, run?))) {
             let (streams, total, each) = (run.streams, run.total_fps, run.fps_per_stream());
-            writeln!(f, "  run {number}        {streams} streams: {total:.1} frames a second, {each:.1} a stream")?;
+            writeln!(
+                f,
+                "  run {number}        {streams} streams: {total:.1} frames a second, {each:.1} a stream"
+            )?;
         }
         if let Some(peak) = streamed.peak_gpu_streams {
             writeln!(f, "  {peak} streams of 30 fps, as far as the GPU goes")?;
         }
         let limit = streamed.deepstream.limit.map_or("the limit is not known", StreamLimit::as_str);
         if let Some(streams) = streamed.real_time_streams {
-            let efficiency = streamed.efficiency.map(|share| format!("{:.1} % of the engine's own, ", 100.0 * share));
-            writeln!(f, "  {streams} streams of 30 fps in the pipeline: {}{limit}", efficiency.unwrap_or_default())?;
+            let efficiency =
+                streamed.efficiency.map(|share| format!("{:.1} % of the engine's own, ", 100.0 * share));
+            writeln!(
+                f,
+                "  {streams} streams of 30 fps in the pipeline: {}{limit}",
+                efficiency.unwrap_or_default()
+            )?;
         }
         Ok(())
     }

@@ -12,10 +12,10 @@ use pipeline::models::HeadKind;
 use pipeline::runtime::tools::python_exporter::Setup as PythonSetup;
 use pipeline::{AllBounds, BoundChange, Choice, Error, ExportOptions, ImageSet, Quantizing, Subject};
 
+use crate::Failure;
 use crate::args::Size;
 use crate::env;
 use crate::output::Output;
-use crate::Failure;
 
 /// How a source becomes a graph.
 #[derive(Debug, clap::Args)]

@@ -42,7 +42,8 @@ impl Flow<'_> {
         let Self { decoder, frames, size, encoder, labels, most, cancelled } = self;
         let (to_look, seen) = sync_channel(WAITING);
         let (to_draw, looked) = sync_channel::<(Image, Detections)>(WAITING);
-        let stops: Vec<Stop> = std::iter::once(decoder.stop()).chain(encoder.as_ref().map(Encoder::stop)).collect();
+        let stops: Vec<Stop> =
+            std::iter::once(decoder.stop()).chain(encoder.as_ref().map(Encoder::stop)).collect();
         let done = AtomicBool::new(false);
         let (read, looked, written) = std::thread::scope(|scope| {
             scope.spawn(|| watch(&stops, cancelled, &done));

@@ -51,7 +51,9 @@ mod tests {
             let objects = |number| if number < with { vec![object.clone()] } else { vec![] };
             (0..count).map(|number| Frame { number, objects: objects(number) }).collect()
         };
-        for (with, count, passed) in [(9, 10, true), (89, 100, false), (90, 100, true), (0, 0, false), (0, 5, false)] {
+        for (with, count, passed) in
+            [(9, 10, true), (89, 100, false), (90, 100, true), (0, 0, false), (0, 5, false)]
+        {
             assert_eq!(Gate::of(&frames(with, count), None).passed, passed, "{with} of {count}");
         }
     }

@@ -56,12 +56,15 @@ impl Fixture {
                 Error::Options(format!("`{}` {reason}", image.file_name))
             })?;
             let (width, height) = image.size.unwrap_or(size);
-            let scale = [f64::from(size.0) / f64::from(width.max(1)), f64::from(size.1) / f64::from(height.max(1))];
-            let of_image = dataset.annotations.iter().filter(|object| object.image == image.id && !object.crowd);
+            let scale =
+                [f64::from(size.0) / f64::from(width.max(1)), f64::from(size.1) / f64::from(height.max(1))];
+            let of_image =
+                dataset.annotations.iter().filter(|object| object.image == image.id && !object.crowd);
             let objects = of_image.filter_map(|object| {
                 let category = dataset.categories.iter().find(|category| category.id == object.category)?;
                 let [left, top, width, height] = object.bbox;
-                let bbox = [left * scale[0], top * scale[1], (left + width) * scale[0], (top + height) * scale[1]];
+                let bbox =
+                    [left * scale[0], top * scale[1], (left + width) * scale[0], (top + height) * scale[1]];
                 Some(Object { label: category.name.clone(), bbox, score: 1.0 })
             });
             if frames.insert(number, objects.collect()).is_some() {
@@ -88,7 +91,8 @@ impl Fixture {
         let mut best_first: Vec<&Object> = frame.objects.iter().collect();
         best_first.sort_by(|a, b| b.score.total_cmp(&a.score));
         for detection in best_first {
-            let same_class = |object: &Object| object.label.trim().eq_ignore_ascii_case(detection.label.trim());
+            let same_class =
+                |object: &Object| object.label.trim().eq_ignore_ascii_case(detection.label.trim());
             let overlaps = free.iter().enumerate().filter(|(_, object)| same_class(object));
             let best = overlaps
                 .map(|(at, object)| (at, overlap(object.bbox, detection.bbox)))
@@ -153,8 +157,13 @@ mod tests {
 
     #[test]
     fn frames_are_named_by_the_last_number() {
-        let cases =
-            [("f_000012.png", Some(12)), ("a/3/x.png", None), ("cam2_7.jpg", Some(7)), ("0.png", Some(0)), ("x", None)];
+        let cases = [
+            ("f_000012.png", Some(12)),
+            ("a/3/x.png", None),
+            ("cam2_7.jpg", Some(7)),
+            ("0.png", Some(0)),
+            ("x", None),
+        ];
         for (name, number) in cases {
             assert_eq!(last_number(name), number, "{name}");
         }

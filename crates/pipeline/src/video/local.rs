@@ -89,15 +89,27 @@ pub fn play(
     tell: &dyn Fn(Event<'_>),
 ) -> Result<Played, Error> {
     let out = out_folder(model, playing)?;
+    let at = |source| Error::Io { path: playing.video.clone(), source };
+    if fs::metadata(&playing.video).map_err(at)?.is_dir() {
+        return Err(at(std::io::ErrorKind::IsADirectory.into()));
+    }
     let facts = gstreamer.facts(&playing.video, cancelled)?;
     let size = (facts.width, facts.height);
     let fixture = playing.annotations.as_ref();
-    let fixture = fixture.map(|(annotations, bound)| Fixture::new(&annotations.dataset, size, *bound)).transpose()?;
+    let fixture =
+        fixture.map(|(annotations, bound)| Fixture::new(&annotations.dataset, size, *bound)).transpose()?;
     let encoding = if playing.draw { encoding(gstreamer, cancelled, tell) } else { None };
     let work = Workplace::new(&out)?;
     let drawn = encoding.map(|encoding| format!("{}_video.{}", plain(&subject.name), encoding.extension()));
     let started = Instant::now();
-    let (count, frames) = run(subject, gstreamer, playing, &Place { work: &work, facts, encoding, drawn: drawn.as_deref() }, cancelled, tell)?;
+    let (count, frames) = run(
+        subject,
+        gstreamer,
+        playing,
+        &Place { work: &work, facts, encoding, drawn: drawn.as_deref() },
+        cancelled,
+        tell,
+    )?;
     let seconds = started.elapsed().as_secs_f64();
     if count == 0 {
         let reason = format!("`{}` holds no frame that can be decoded", playing.video.display());
@@ -179,7 +191,12 @@ fn run(
                 save(extract, number, image)?;
             }
             found.push(Frame { number, objects });
-            tell(Event::Progress { step: STEP, unit: "frames", done: number + 1, total: playing.frames.unwrap_or(number + 1) });
+            tell(Event::Progress {
+                step: STEP,
+                unit: "frames",
+                done: number + 1,
+                total: playing.frames.unwrap_or(number + 1),
+            });
         }
         Ok(last.clone())
     })?;
@@ -209,7 +226,9 @@ fn out_folder(model: &Path, playing: &Playing) -> Result<PathBuf, Error> {
     match &playing.out {
         Some(out) => Ok(out.clone()),
         None if model.is_dir() => Ok(model.join(deploy::paths::SAMPLES)),
-        None => Err(Error::Options("an ONNX file has no place for results: name a folder with `--out DIR`".into())),
+        None => Err(Error::Options(
+            "an ONNX file has no place for results: name a folder with `--out DIR`".into(),
+        )),
     }
 }
 

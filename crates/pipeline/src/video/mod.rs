@@ -12,4 +12,4 @@ mod record;
 pub use deepstream::{Streamed, Streaming, stream};
 pub use gate::Gate;
 pub use known::KnownFrames;
-pub use local::{Playing, Played, play};
+pub use local::{Played, Playing, play};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::store::create_dir;
 use crate::Error;
+use crate::store::create_dir;
 
 /// A folder for what is being written, beside where it goes. What is left in it goes when this is dropped.
 pub(super) struct Workplace {
@@ -49,7 +49,9 @@ impl Workplace {
     pub(super) fn remove(&self, name: &str) -> Result<(), Error> {
         let path = self.target.join(name);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path, source: error }),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::Io { path, source: error })
+            }
             _ => Ok(()),
         }
     }

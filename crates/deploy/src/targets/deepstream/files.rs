@@ -1,5 +1,7 @@
 //! Where a package's files for `DeepStream` lie, and how the configurations of a run are made of them.
 
+use std::fmt::Write as _;
+
 use detect::Head;
 
 use super::app::Run;
@@ -84,7 +86,7 @@ pub fn with_keys(text: &str, changes: &[(&str, &str, &str)]) -> String {
             result.push_str(line);
             result.push('\n');
             for (_, key, value) in changes.iter().filter(|(of, ..)| *of == group) {
-                result.push_str(&format!("{key}={value}\n"));
+                let _ = writeln!(result, "{key}={value}");
             }
             continue;
         }
@@ -107,7 +109,10 @@ mod tests {
         let text = "# a comment\n\n[source0]\nenable=1\nuri=file:///a.mp4\n\n[sink0]\nenable=1\n";
         assert_eq!(key(text, "source0", "uri"), Some("file:///a.mp4"));
         assert_eq!((key(text, "sink0", "uri"), key(text, "tests", "enable")), (None, None));
-        let changed = with_keys(text, &[("source0", "uri", "file:///b.mp4"), ("sink0", "sync", "0"), ("tests", "x", "1")]);
+        let changed = with_keys(
+            text,
+            &[("source0", "uri", "file:///b.mp4"), ("sink0", "sync", "0"), ("tests", "x", "1")],
+        );
         assert_eq!(
             changed,
             "# a comment\n\n[source0]\nuri=file:///b.mp4\nenable=1\n\n[sink0]\nsync=0\nenable=1\n"

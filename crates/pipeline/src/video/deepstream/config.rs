@@ -37,18 +37,28 @@ impl Configs {
     /// [`Error::NoTarget`] for a package without them, [`Error::Io`] for a video that is not there.
     pub(super) fn open(package: &Path, files: &DeepStreamFiles, video: &Path) -> Result<Self, Error> {
         let read = |path: &str| match std::fs::read_to_string(package.join(path)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(Error::NoTarget { package: package.to_owned(), target: "deepstream", file: path.to_owned() })
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::NoTarget {
+                package: package.to_owned(),
+                target: "deepstream",
+                file: path.to_owned(),
+            }),
             other => other.map_err(|source| Error::Io { path: package.join(path), source }),
         };
-        let video = std::fs::canonicalize(video).map_err(|source| Error::Io { path: video.to_owned(), source })?;
+        let video =
+            std::fs::canonicalize(video).map_err(|source| Error::Io { path: video.to_owned(), source })?;
         let kitti = read(&files.kitti)?;
         let side = |key: &str| deepstream_key(&kitti, "streammux", key).and_then(|value| value.parse().ok());
         let usual = deploy::targets::USUAL_FRAME;
         let frame = side("width").zip(side("height")).unwrap_or(usual);
         read(&files.source)?;
-        Ok(Self { folder: package.join("config"), single: read(&files.single)?, perf: read(&files.perf)?, kitti, uri: uri(&video), frame })
+        Ok(Self {
+            folder: package.join("config"),
+            single: read(&files.single)?,
+            perf: read(&files.perf)?,
+            kitti,
+            uri: uri(&video),
+            frame,
+        })
     }
 
     pub(super) fn uri(&self) -> &str {

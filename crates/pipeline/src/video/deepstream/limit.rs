@@ -60,7 +60,11 @@ mod tests {
         ];
         for (total, busy, engine, limit) in cases {
             let busy = busy.map(|(gpu, decoder)| Busy { gpu, decoder });
-            assert_eq!(of(&Timed { run: run(total), log: String::new(), busy }, engine), limit, "{total} {busy:?}");
+            assert_eq!(
+                of(&Timed { run: run(total), log: String::new(), busy }, engine),
+                limit,
+                "{total} {busy:?}"
+            );
         }
         assert_eq!((real_time(run(300.0)), real_time(run(299.0)), real_time(run(20.0))), (10, 9, 0));
         assert!((efficiency(run(200.0), engine) - 0.5).abs() < 1e-9);

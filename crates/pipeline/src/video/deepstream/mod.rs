@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use deploy::targets::DeepStreamFiles;
-use deploy::{Capture, CaptureMode, DeepStream, Measurements, StreamLimit, StreamRun, TrtexecRun};
+use deploy::{Capture, DeepStream};
 use runtime::tools::deepstream_app::DeepStreamApp;
 use runtime::tools::gst_launch::GStreamer;
 use runtime::tools::make::make;
@@ -26,7 +26,6 @@ use crate::subject::read_manifest;
 use crate::{Annotations, Error};
 use config::Configs;
 use engine::Engine;
-use timed::Timed;
 
 /// What the step is called.
 const STEP: &str = "deepstream";
@@ -141,7 +140,12 @@ pub fn stream(
     let mut written = vec![files.library.clone()];
     written.extend(single.artefact);
     written.extend(runs.iter().map(|timed| timed.log.clone()));
-    written.extend(record::deepstream(package, &deepstream, app.version.as_deref(), &streaming.command_line)?);
+    written.extend(record::deepstream(
+        package,
+        &deepstream,
+        app.version.as_deref(),
+        &streaming.command_line,
+    )?);
     let last = runs.last().map(|timed| timed.run);
     Ok(Streamed {
         version: app.version.clone(),

@@ -18,7 +18,7 @@ use crate::video::place::Workplace;
 /// Frames that are judged.
 const FRAMES: u64 = 100;
 /// A first start makes the engine's context and loads many libraries.
-const LIMIT: Duration = Duration::from_mins(60);
+const LIMIT: Duration = Duration::from_hours(1);
 
 /// A stream that was played.
 pub(super) struct Single {
@@ -49,10 +49,13 @@ impl Job<'_> {
 
     /// Draws the stream into a video by what this machine has; gives its name in the work folder.
     fn draw(&self, work: &Workplace) -> Result<(CaptureMode, Option<String>), Error> {
-        let stem = self.files.kitti.trim_start_matches("config/deepstream_app_").trim_end_matches("_kitti.txt");
-        let encoder = self.gstreamer.and_then(|gstreamer| Some((gstreamer, gstreamer.encoding(self.cancelled)?)));
+        let stem =
+            self.files.kitti.trim_start_matches("config/deepstream_app_").trim_end_matches("_kitti.txt");
+        let encoder =
+            self.gstreamer.and_then(|gstreamer| Some((gstreamer, gstreamer.encoding(self.cancelled)?)));
         let Some((gstreamer, encoding)) = encoder else {
-            let message = "no video is written: neither the hardware encoder nor `theoraenc` with `oggmux` works here";
+            let message =
+                "no video is written: neither the hardware encoder nor `theoraenc` with `oggmux` works here";
             (self.tell)(Event::Warning { step: STEP, message });
             return Ok((CaptureMode::Skipped, None));
         };

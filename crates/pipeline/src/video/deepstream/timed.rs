@@ -36,10 +36,15 @@ pub(super) struct Busy {
 
 impl Job<'_> {
     /// Both runs.
-    pub(super) fn timed(&self, streaming: &Streaming, engine: Option<TrtexecRun>) -> Result<Vec<Timed>, Error> {
+    pub(super) fn timed(
+        &self,
+        streaming: &Streaming,
+        engine: Option<TrtexecRun>,
+    ) -> Result<Vec<Timed>, Error> {
         let most = self.engine.max_batch;
         let promised = engine.map_or(most, |engine| engine.streams());
-        let first = self.run_streams(streaming.streams.unwrap_or(promised).clamp(1, most), 1, streaming.seconds)?;
+        let first =
+            self.run_streams(streaming.streams.unwrap_or(promised).clamp(1, most), 1, streaming.seconds)?;
         let real_time = (first.run.total_fps / 30.0) as u32;
         let second = self.run_streams(real_time.clamp(1, most), 2, streaming.seconds)?;
         let message = format!("{} of 30 fps", limit::real_time(second.run));
@@ -71,10 +76,13 @@ impl Job<'_> {
             let reason = format!("it ran {} streams instead of {streams}: see `{log}`", perf.streams);
             return Err(failed(reason).into());
         }
-        let total = perf.total().ok_or_else(|| failed(format!("it ended before its frame rate was steady: see `{log}`")))?;
+        let total = perf
+            .total()
+            .ok_or_else(|| failed(format!("it ended before its frame rate was steady: see `{log}`")))?;
         let count = samples.len() as f64;
         let mean = |of: fn(&(f64, f64)) -> f64| samples.iter().map(of).sum::<f64>() / count;
-        let busy = (!samples.is_empty()).then(|| Busy { gpu: mean(|sample| sample.0), decoder: mean(|sample| sample.1) });
+        let busy = (!samples.is_empty())
+            .then(|| Busy { gpu: mean(|sample| sample.0), decoder: mean(|sample| sample.1) });
         Ok(Timed { run: StreamRun { streams, total_fps: total }, log, busy })
     }
 }

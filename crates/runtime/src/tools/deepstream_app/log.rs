@@ -67,7 +67,9 @@ impl PerfLog {
     /// The mean of each stream over the lines that count.
     pub fn by_stream(&self) -> StreamRates {
         let lines = self.steady();
-        let mean = |stream: usize| lines.iter().filter_map(|line| line.get(stream)).sum::<f64>() / lines.len() as f64;
+        let mean = |stream: usize| {
+            lines.iter().filter_map(|line| line.get(stream)).sum::<f64>() / lines.len() as f64
+        };
         if lines.is_empty() { Vec::new() } else { (0..self.streams).map(mean).collect() }
     }
 }
@@ -75,7 +77,8 @@ impl PerfLog {
 /// What follows `**PERF:` or `PERF(0):`.
 fn columns(line: &str) -> Option<&str> {
     let line = line.trim_start();
-    line.strip_prefix("**PERF:").or_else(|| line.strip_prefix("PERF(")?.split_once("):").map(|(_, rest)| rest))
+    line.strip_prefix("**PERF:")
+        .or_else(|| line.strip_prefix("PERF(")?.split_once("):").map(|(_, rest)| rest))
 }
 
 /// `30.05 (29.98)<TAB>30.01 (29.96)`; `None` for a line that is cut in the middle of a column.
@@ -95,7 +98,8 @@ fn rates(columns: &str) -> Option<StreamRates> {
 /// `ERROR from primary_gie: Failed to create NvDsInferContext instance`.
 pub(super) fn complaint(line: &str) -> Option<String> {
     let line = line.trim();
-    let rest = line.strip_prefix("** ERROR: ").map(|rest| rest.split_once(">: ").map_or(rest, |(_, words)| words));
+    let rest =
+        line.strip_prefix("** ERROR: ").map(|rest| rest.split_once(">: ").map_or(rest, |(_, words)| words));
     let rest = rest.or_else(|| line.strip_prefix("ERROR from "))?;
     Some(rest.to_owned()).filter(|words| !words.is_empty())
 }
@@ -132,7 +136,14 @@ mod tests {
         assert_eq!(whole.steady().len(), 2);
         assert!((whole.total().unwrap() - (90.0 + 93.0) / 2.0).abs() < 1e-9);
         assert!((whole.by_stream()[2] - (29.94 + 33.0) / 2.0).abs() < 1e-9);
-        for cut in ["**PERF:  30.00 (29.98)\t30.00 (29.9", "**PERF:  30.00 (29.98)\t30.0", "**PERF:  9", "**PERF:  30.00 (29.98)\t", "**PERF:", "**PERF:  nan (nan)\tinf (1.0)\t1.0 (1.0)\t"] {
+        for cut in [
+            "**PERF:  30.00 (29.98)\t30.00 (29.9",
+            "**PERF:  30.00 (29.98)\t30.0",
+            "**PERF:  9",
+            "**PERF:  30.00 (29.98)\t",
+            "**PERF:",
+            "**PERF:  nan (nan)\tinf (1.0)\t1.0 (1.0)\t",
+        ] {
             assert_eq!(PerfLog::read(&format!("{lines}{cut}")), whole, "{cut}");
         }
         // Tabs become spaces where a log is passed on.
@@ -146,8 +157,14 @@ mod tests {
     #[test]
     fn failures_are_told_in_the_programs_words() {
         let cases = [
-            ("** ERROR: <main:733>: Failed to set pipeline to PAUSED", Some("Failed to set pipeline to PAUSED")),
-            ("ERROR from primary_gie: Failed to create NvDsInferContext instance", Some("primary_gie: Failed to create NvDsInferContext instance")),
+            (
+                "** ERROR: <main:733>: Failed to set pipeline to PAUSED",
+                Some("Failed to set pipeline to PAUSED"),
+            ),
+            (
+                "ERROR from primary_gie: Failed to create NvDsInferContext instance",
+                Some("primary_gie: Failed to create NvDsInferContext instance"),
+            ),
             ("** INFO: <bus_callback:225>: Pipeline running", None),
             ("", None),
         ];

@@ -49,7 +49,10 @@ impl DeepStreamApp {
             path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
         folders.push(root.join("bin"));
         let program = folders.into_iter().map(|folder| folder.join(NAME)).find(|program| program.is_file());
-        let missing = || Error::ToolMissing { tool: NAME, places: format!("on PATH or in `{}`", root.join("bin").display()) };
+        let missing = || Error::ToolMissing {
+            tool: NAME,
+            places: format!("on PATH or in `{}`", root.join("bin").display()),
+        };
         let program = program.ok_or_else(missing)?;
         let version = std::fs::read_to_string(root.join("version")).ok();
         // `Version: 7.1`
@@ -106,7 +109,9 @@ impl DeepStreamApp {
         match ended.ending {
             Ending::Cancelled => Ok(AppRun { log, stopped: true }),
             Ending::TimedOut => Err(failed(format!("not done after {} s", begun.elapsed().as_secs()))),
-            Ending::Exited(_) if ended.is_success() && !log.contains(log::FAILED) => Ok(AppRun { log, stopped: false }),
+            Ending::Exited(_) if ended.is_success() && !log.contains(log::FAILED) => {
+                Ok(AppRun { log, stopped: false })
+            }
             Ending::Exited(_) => Err(failed(complaint.unwrap_or_else(|| ended.last_words()))),
         }
     }

@@ -30,8 +30,8 @@ pub(super) fn is_cut(file: &mut (impl Read + Seek)) -> Result<bool> {
 
 /// A page is `OggS`, version 0, … the number of its segments at 26, their lengths, their bytes.
 fn last_page_is_cut(tail: &[u8]) -> bool {
-    let pages = tail.windows(5).enumerate().filter(|(_, bytes)| *bytes == b"OggS\0").map(|(at, _)| at);
-    let Some(at) = pages.last() else { return true };
+    let mut pages = tail.windows(5).enumerate().filter(|(_, bytes)| *bytes == b"OggS\0").map(|(at, _)| at);
+    let Some(at) = pages.next_back() else { return true };
     let length = tail.get(at + 26).and_then(|count| {
         let lengths = tail.get(at + 27..at + 27 + usize::from(*count))?;
         Some(27 + lengths.len() + lengths.iter().map(|length| usize::from(*length)).sum::<usize>())
@@ -95,7 +95,16 @@ mod tests {
             // A file that ends between two pages may be a recording that was stopped.
             assert_eq!(cut(&ogg[..length]), length != ogg.len() && length != seam, "{length}");
         }
-        let mp4 = [&[0, 0, 0, 16], &b"ftypisom"[..], &[0; 4], &[0, 0, 0, 1], b"mdat", &[0, 0, 0, 0, 0, 0, 0, 26], &[9; 10]].concat();
+        let mp4 = [
+            &[0, 0, 0, 16],
+            &b"ftypisom"[..],
+            &[0; 4],
+            &[0, 0, 0, 1],
+            b"mdat",
+            &[0, 0, 0, 0, 0, 0, 0, 26],
+            &[9; 10],
+        ]
+        .concat();
         for length in 12..=mp4.len() {
             assert_eq!(cut(&mp4[..length]), length != mp4.len() && length != 16, "{length}");
         }

@@ -80,9 +80,16 @@ mod tests {
 
     #[test]
     fn formats_are_read_as_they_are_printed() {
-        let line = |caps: &str| format!("/GstPipeline:pipeline0/GstFakeSink:seen.GstPad:sink: caps = video/x-raw, {caps}");
-        let whole = line("width=(int)322, height=(int)240, interlace-mode=(string)progressive, pixel-aspect-ratio=(fraction)1/1, framerate=(fraction)30000/1001, format=(string)RGB");
-        assert_eq!(facts_of(&whole), Some(VideoFacts { width: 322, height: 240, rate: Some((30_000, 1001)) }));
+        let line = |caps: &str| {
+            format!("/GstPipeline:pipeline0/GstFakeSink:seen.GstPad:sink: caps = video/x-raw, {caps}")
+        };
+        let whole = line(
+            "width=(int)322, height=(int)240, interlace-mode=(string)progressive, pixel-aspect-ratio=(fraction)1/1, framerate=(fraction)30000/1001, format=(string)RGB",
+        );
+        assert_eq!(
+            facts_of(&whole),
+            Some(VideoFacts { width: 322, height: 240, rate: Some((30_000, 1001)) })
+        );
         let free = line("format=(string)RGB, width=(int)64, height=(int)48, framerate=(fraction)0/1");
         assert_eq!(facts_of(&free), Some(VideoFacts { width: 64, height: 48, rate: None }));
         assert_eq!(facts_of(&line("height=(int)48")), None);

@@ -124,6 +124,9 @@ mod tests {
         let said = complaint(text.as_bytes());
         assert_eq!(said.as_deref(), Some("Could not determine type of stream (GstTypeFindElement)"));
         assert_eq!(error_of("WARNING: erroneous pipeline: no element \"x\""), None);
-        assert_eq!(error_of("ERROR: pipeline doesn't want to preroll.").as_deref(), Some("pipeline doesn't want to preroll."));
+        assert_eq!(
+            error_of("ERROR: pipeline doesn't want to preroll.").as_deref(),
+            Some("pipeline doesn't want to preroll.")
+        );
     }
 }
