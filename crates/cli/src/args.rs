@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Build(Box<commands::build::Args>),
     /// Latency and throughput
     Bench(commands::bench::Args),
+    /// A video through the detector: boxes, KITTI files, a gate
+    Run(commands::run::Args),
     /// Deployment folders of a package, or its models into a Triton repository
     Deploy(commands::deploy::Args),
     /// Markdown, HTML and PDF from what a package records

@@ -21,7 +21,7 @@ pub use manifest::{
 };
 pub use measurements::{
     Capture, CaptureMode, DeepStream, Engine, EngineBuild, Figure, Gpu, ImageTimes, Latency, LayerShare,
-    Machine, Measurements, Retry, StepTime, StreamRun, TensorRt, TrtexecRun,
+    LocalRun, Machine, Measurements, Retry, StepTime, StreamLimit, StreamRun, TensorRt, TrtexecRun,
 };
 pub use name::PackageName;
 pub use package::{config_files, paths};

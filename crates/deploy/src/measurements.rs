@@ -27,6 +27,9 @@ pub struct Measurements {
     pub tensorrt: Option<TensorRt>,
     /// `DeepStream` validation and figures.
     pub deepstream: Option<DeepStream>,
+    /// A video that was played without `DeepStream`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<LocalRun>,
     /// Which precision pays here, where that was searched for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
@@ -270,6 +273,9 @@ pub struct DeepStream {
     pub run_1: Option<StreamRun>,
     /// As many streams as stay real-time.
     pub run_2: Option<StreamRun>,
+    /// What holds back more of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<StreamLimit>,
 }
 
 /// The single-stream validation.
@@ -290,6 +296,20 @@ pub struct Capture {
     pub artefact: Option<String>,
     /// Whether the validation passed.
     pub passed: bool,
+}
+
+/// A video that was played by a backend of this program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalRun {
+    /// The backend.
+    pub backend: String,
+    /// How long it took, decoding and encoding included.
+    pub seconds: f64,
+    /// Frames that were read; [`Capture::frames`] are those that were looked at.
+    pub frames_read: u64,
+    /// What came out.
+    pub capture: Capture,
 }
 
 /// How the single stream's picture was kept. The words are fixed.
@@ -313,6 +333,29 @@ impl CaptureMode {
             Self::Nvenc => "nvv4l2h264enc MP4",
             Self::Theora => "theoraenc OGV (NVENC unavailable)",
             Self::Skipped => "skipped (no encoder available)",
+        }
+    }
+}
+
+/// What holds back more streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamLimit {
+    /// The engine.
+    Gpu,
+    /// The hardware video decoder.
+    Nvdec,
+    /// Neither is busy: batching, copies, scheduling.
+    Pipeline,
+}
+
+impl StreamLimit {
+    /// In a few words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gpu => "GPU-bound",
+            Self::Nvdec => "NVDEC-bound",
+            Self::Pipeline => "bound by the pipeline around both",
         }
     }
 }

@@ -82,6 +82,26 @@ pub enum Error {
         /// The version of TensorRT.
         tensorrt: String,
     },
+    /// The package has no engine for `DeepStream`.
+    #[error("`{}` has no engine of `{graph}`{}", package.display(), streams.map(|streams| format!(" for {streams} streams")).unwrap_or_default())]
+    NoEngine {
+        /// The package.
+        package: PathBuf,
+        /// The graph that nvinfer is configured for, by its path in the package.
+        graph: String,
+        /// The streams that were asked for.
+        streams: Option<u32>,
+    },
+    /// The package does not have the files of a target.
+    #[error("`{}` lacks `{file}` of the target `{target}`", package.display())]
+    NoTarget {
+        /// The package.
+        package: PathBuf,
+        /// The target.
+        target: &'static str,
+        /// A file that is not there.
+        file: String,
+    },
     /// The source-exact graph of a package is no longer there.
     #[error("the source-exact graph of `{}` is not kept any more", package.display())]
     NoExactGraph {
@@ -189,6 +209,7 @@ impl Error {
             | Self::InFile { .. }
             | Self::Deploy(deploy::Error::Json { .. } | deploy::Error::Schema { .. }) => 11,
             Self::NoExactGraph { .. } => 10,
+            Self::NoEngine { .. } | Self::NoTarget { .. } => 30,
             Self::Disagrees => 40,
             Self::Hub(error) => error.exit_code(),
             Self::Models(error) => of_kind(error.kind()),
@@ -245,6 +266,18 @@ impl Error {
                  what it computes with"
                     .into(),
             ),
+            Self::NoEngine { package, graph, streams } => {
+                let batch = streams.map(|streams| format!(" --batch {streams}")).unwrap_or_default();
+                // A graph of its own is built as a file, into the package.
+                Some(if graph.contains("_video") {
+                    format!("`sightline build {0}/{graph} --out {0}{batch}`", package.display())
+                } else {
+                    format!("`sightline build {}{batch}`", package.display())
+                })
+            }
+            Self::NoTarget { package, target, .. } => {
+                Some(format!("`sightline deploy {} --target {target}`", package.display()))
+            }
             Self::FixedBatch { .. } => Some("export it again with a dynamic batch, or a batch of 1".into()),
             Self::NotDescribed { .. } | Self::NoExactGraph { .. } => Some("import the model again: `sightline import SOURCE`".into()),
             Self::Hub(error) => error.hint(),

@@ -155,6 +155,7 @@ impl<'a> Job<'a> {
             image: first.map(|measured| convert::image_times(&measured.figures)),
             tensorrt: None,
             deepstream: None,
+            video: None,
             plan: None,
         }
     }

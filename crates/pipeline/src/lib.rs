@@ -40,6 +40,7 @@ mod stream;
 mod subject;
 mod trial;
 mod variants;
+mod video;
 mod watch;
 
 use std::path::PathBuf;
@@ -85,6 +86,7 @@ pub use steps::measure::{Figures, Load, Stages};
 pub use steps::quantize::Calibrating;
 pub use store::{Blob, Store, clean};
 pub use subject::Subject;
+pub use video::{Gate, KnownFrames, Played, Playing, Streamed, Streaming, play, stream};
 
 use steps::{ACQUIRE, DELIVER, EXPORT, REPORT};
 use steps::{acquire, report};

@@ -240,6 +240,24 @@ impl Error {
                  it with `--trtexec PATH`"
                     .into(),
             ),
+            Self::ToolMissing { tool: "deepstream-app", .. } => Some(
+                "it comes with NVIDIA DeepStream: the container `nvcr.io/nvidia/deepstream`, or the Debian package from \
+                 developer.nvidia.com/deepstream-sdk; `sightline run local` judges a video without it"
+                    .into(),
+            ),
+            Self::ToolMissing { tool: "make", .. } => Some("`apt-get install make g++`".into()),
+            Self::Tool { tool: "make", reason } if reason.contains("nvdsinfer") => Some(
+                "the headers of DeepStream are not where it was looked: `--deepstream DIR` names its folder".into(),
+            ),
+            Self::ToolMissing { tool: "gst-launch-1.0", .. } => Some(
+                "it comes with GStreamer: `apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base \
+                 gstreamer1.0-plugins-good`, and `gstreamer1.0-libav` for H.264"
+                    .into(),
+            ),
+            Self::Tool { tool: "gst-launch-1.0", reason } if reason.contains("plug-in") || reason.contains("plugin") => Some(
+                "a decoder is missing: `gstreamer1.0-libav` or `gstreamer1.0-plugins-bad` may have it"
+                    .into(),
+            ),
             Self::Trtexec(failure) => Some(failure.cause.hint().into()),
             Self::Cancelled => Some("what is finished is kept: the same command goes on from there".into()),
             _ => None,

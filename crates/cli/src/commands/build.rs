@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::builder::PossibleValuesParser;
@@ -12,7 +11,7 @@ use pipeline::runtime::tools::{tao_converter, trtexec::Trtexec};
 use pipeline::{BUILDERS, Batches, Building, Built, Converted, Converting, Error, Event, ImageSet};
 use serde::Serialize;
 
-use super::shared::{BoundArgs, DescribeArgs, bound, number};
+use super::shared::{BoundArgs, DescribeArgs, bound, number, on_interrupt};
 use crate::args::Size;
 use crate::output::Output;
 use crate::progress::{Progress, seconds};
@@ -183,19 +182,6 @@ impl fmt::Display for Etlt {
             None => writeln!(f, "{}", self.0.command),
         }
     }
-}
-
-/// A flag that the first Ctrl-C or `SIGTERM` sets, so that what was begun can be ended in order; a second one ends the
-/// program at once.
-fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    use signal_hook::flag;
-    let cancelled = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, 130, Arc::clone(&cancelled))?;
-        flag::register(signal, Arc::clone(&cancelled))?;
-    }
-    Ok(cancelled)
 }
 
 impl Args {

@@ -18,6 +18,7 @@ pub(crate) mod optimize;
 mod planner;
 pub(crate) mod quantize;
 pub(crate) mod report;
+pub(crate) mod run;
 pub(crate) mod runtime;
 mod shared;
 pub(crate) mod verify;
@@ -43,6 +44,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<ExitCode, Failure
         Command::Bench(args) => bench::run(&args, output),
         Command::Deploy(args) => deploy::run(&args, output),
         Command::Report(args) => report::run(&args, output),
+        Command::Run(args) => run::run(args, output),
         Command::Runtime(args) => runtime::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::List(args) => list::run(&args, output),

@@ -1,6 +1,8 @@
 //! Arguments that several commands take.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
@@ -10,6 +12,7 @@ use pipeline::models::HeadKind;
 use pipeline::runtime::tools::python_exporter::Setup as PythonSetup;
 use pipeline::{AllBounds, BoundChange, Choice, Error, ExportOptions, ImageSet, Quantizing, Subject};
 
+use crate::Failure;
 use crate::args::Size;
 use crate::env;
 use crate::output::Output;
@@ -108,7 +111,7 @@ impl DescribeArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelArgs {
     /// An ONNX file or a package
-    model: PathBuf,
+    pub(crate) model: PathBuf,
     /// What runs the graph: embedded, onnxruntime, onnxruntime-cuda or onnxruntime-tensorrt (`sightline list backends`)
     #[arg(long, value_name = "NAME", default_value = "embedded")]
     pub(crate) backend: String,
@@ -235,6 +238,19 @@ pub(crate) fn number(value: f64) -> String {
     } else {
         format!("{value:.1e}")
     }
+}
+
+/// A flag that the first Ctrl-C or `SIGTERM` sets, so that what was begun can be ended in order; a second one ends the
+/// program at once.
+pub(crate) fn on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::flag;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 130, Arc::clone(&cancelled))?;
+        flag::register(signal, Arc::clone(&cancelled))?;
+    }
+    Ok(cancelled)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod faults;
 mod import;
 mod in_graph;
 mod killed;
+mod local_run;
 #[path = "../../../deploy/tests/it/nvinfer.rs"]
 mod nvinfer;
 mod optimize;

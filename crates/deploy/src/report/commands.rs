@@ -27,9 +27,7 @@ impl Missing {
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::TensorRt => "On a machine with an NVIDIA GPU and TensorRT, run:",
-            Self::DeepStream => {
-                "On a machine with an NVIDIA GPU and DeepStream, with the nvinfer keys of section 12 in its configuration, run:"
-            }
+            Self::DeepStream => "On a machine with an NVIDIA GPU and DeepStream, run:",
             Self::Annotations => "With images and their annotations in COCO form, run:",
             Self::Images => "With images of the kind that the detector is for, run:",
             Self::Backend => "No backend was timed in this run. Run:",
@@ -41,7 +39,7 @@ impl Missing {
         let manifest = &data.manifest;
         match self {
             Self::TensorRt => format!("sightline build models/{} --backend trtexec", manifest.name),
-            Self::DeepStream => "deepstream-app -c deepstream_app_config.txt".into(),
+            Self::DeepStream => format!("sightline run deepstream models/{}", manifest.name),
             Self::Annotations => "sightline import SOURCE --images DIR --annotations instances.json".into(),
             Self::Images => "sightline import SOURCE --images DIR".into(),
             Self::Backend => format!("sightline bench models/{}", manifest.name),

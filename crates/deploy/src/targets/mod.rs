@@ -14,6 +14,7 @@ use detect::Detector;
 use detect::in_graph::Scaled;
 use graph::ValueInfo;
 
+pub use deepstream::files::{DeepStreamFiles, key as deepstream_key, with_keys as with_deepstream_keys};
 pub use graphs::{DeliveredGraph, Form, Graphs};
 
 use crate::{Engine, Error, FileTree, PackageName, Precision};

@@ -227,6 +227,7 @@ fn measurements() -> Measurements {
         }),
         tensorrt: None,
         deepstream: None,
+        video: None,
         plan: None,
     }
 }
@@ -288,6 +289,7 @@ pub(crate) fn complete() -> ReportData {
         }),
         run_1: Some(StreamRun { streams: 62, total_fps: 1571.0 }),
         run_2: Some(StreamRun { streams: 52, total_fps: 1562.0 }),
+        limit: None,
     });
     data
 }

@@ -31,7 +31,7 @@ pub use batches::Batches;
 pub use etlt::{Converted, Converting, convert_etlt};
 pub use look::EngineFacts;
 pub(crate) use look::inspect_engine;
-pub(crate) use publish::kept;
+pub(crate) use publish::{amend, kept, read_measurements, write};
 
 use crate::run::{Event, Mode, Run};
 use crate::steps::BUILD;

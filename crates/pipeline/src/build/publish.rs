@@ -120,7 +120,11 @@ fn copy(run: &Run<'_>, blob: &Blob, root: &Path, path: &str) -> Result<(), Error
 }
 
 /// Writes a file below `root`, whole or not at all.
-fn write(root: &Path, path: &str, content: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Error> {
+pub(crate) fn write(
+    root: &Path,
+    path: &str,
+    content: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), Error> {
     let target = root.join(path);
     let folder = target.parent().unwrap_or(root);
     crate::store::create_dir(folder)?;
@@ -136,34 +140,46 @@ fn log_path(engine: &str) -> String {
 
 /// Records an engine in its package and writes the report again.
 pub(super) fn record(package: &Path, tensorrt: &TensorRt, command: &str) -> Result<Vec<String>, Error> {
+    amend(package, PURPOSE, command, |measurements| {
+        if let Some(build) = &tensorrt.engine.build {
+            measurements.machine.software.insert("TensorRT".into(), build.tensorrt.clone());
+        }
+        measurements.steps.retain(|step| step.name != BUILD.name);
+        let seconds = (tensorrt.engine.build_seconds * 1e3).round() / 1e3;
+        measurements.steps.push(StepTime { name: BUILD.name.to_owned(), seconds });
+        measurements.tensorrt = Some(tensorrt.clone());
+    })
+}
+
+/// Changes what a package records of measurements, remembers the command and writes the report again. Gives the files.
+pub(crate) fn amend(
+    package: &Path,
+    purpose: &str,
+    command: &str,
+    change: impl FnOnce(&mut Measurements),
+) -> Result<Vec<String>, Error> {
     let mut measurements = read_measurements(package)?;
-    if let Some(build) = &tensorrt.engine.build {
-        measurements.machine.software.insert("TensorRT".into(), build.tensorrt.clone());
-    }
-    measurements.steps.retain(|step| step.name != BUILD.name);
-    let seconds = (tensorrt.engine.build_seconds * 1e3).round() / 1e3;
-    measurements.steps.push(StepTime { name: BUILD.name.to_owned(), seconds });
-    measurements.tensorrt = Some(tensorrt.clone());
+    change(&mut measurements);
     let text = measurements.to_json();
     write(package, paths::MEASUREMENTS, |file| file.write_all(text.as_bytes()))?;
-    remember_command(package, command)?;
+    remember_command(package, purpose, command)?;
     let mut files = rereport(package)?;
     files.push(paths::MEASUREMENTS.to_owned());
     Ok(files)
 }
 
 /// Adds the command to those that made the package, in place of an earlier one.
-fn remember_command(package: &Path, command: &str) -> Result<(), Error> {
+fn remember_command(package: &Path, purpose: &str, command: &str) -> Result<(), Error> {
     let path = package.join(paths::BENCHMARK_DATA);
     let text = std::fs::read_to_string(&path).map_err(|source| Error::Io { path, source })?;
     let read = |source| deploy::Error::Json { file: paths::BENCHMARK_DATA, source };
     let mut data: BenchmarkData = serde_json::from_str(&text).map_err(read)?;
-    data.commands.retain(|known| known.purpose != PURPOSE);
-    data.commands.push(Command { purpose: PURPOSE.into(), line: command.to_owned() });
+    data.commands.retain(|known| known.purpose != purpose);
+    data.commands.push(Command { purpose: purpose.into(), line: command.to_owned() });
     write(package, paths::BENCHMARK_DATA, |file| file.write_all(data.to_json().as_bytes()))
 }
 
-fn read_measurements(package: &Path) -> Result<Measurements, Error> {
+pub(crate) fn read_measurements(package: &Path) -> Result<Measurements, Error> {
     let path = package.join(paths::MEASUREMENTS);
     let text = std::fs::read_to_string(&path).map_err(|source| Error::Io { path, source })?;
     Ok(Measurements::from_json(&text)?)

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -78,7 +78,18 @@ pub(super) fn run(
     cancelled: Option<&AtomicBool>,
     tell: &mut dyn FnMut(Heard<'_>),
 ) -> std::io::Result<Ended> {
-    let mut child = Group::start(command)?;
+    run_on(command, Stdio::null(), limit, cancelled, tell)
+}
+
+/// [`run`] with something to read.
+pub(super) fn run_on(
+    command: &mut Command,
+    input: Stdio,
+    limit: Duration,
+    cancelled: Option<&AtomicBool>,
+    tell: &mut dyn FnMut(Heard<'_>),
+) -> std::io::Result<Ended> {
+    let mut child = Group::start(command, input, Stdio::piped())?;
     let deadline = Instant::now() + limit;
     let (sender, receiver) = sync_channel(64);
     // The readers are not waited for: what the program started may keep its outputs open.
@@ -125,13 +136,32 @@ pub(super) fn run(
 }
 
 /// A child and what it starts; both are ended when this is dropped before they are done.
-struct Group(Child);
+pub(super) struct Group(Child);
 
 impl Group {
-    fn start(command: &mut Command) -> std::io::Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    /// Starts it; what it complains about can be read. The thread that starts it has to outlive it: where the system can
+    /// do it, the program is ended with that thread.
+    pub(super) fn start(command: &mut Command, input: Stdio, output: Stdio) -> std::io::Result<Self> {
+        command.stdin(input).stdout(output).stderr(Stdio::piped());
         alone(command);
         command.spawn().map(Self)
+    }
+
+    pub(super) fn input(&mut self) -> Option<ChildStdin> {
+        self.0.stdin.take()
+    }
+
+    pub(super) fn output(&mut self) -> Option<ChildStdout> {
+        self.0.stdout.take()
+    }
+
+    pub(super) fn complaints(&mut self) -> Option<ChildStderr> {
+        self.0.stderr.take()
+    }
+
+    /// How it ended, where it has.
+    pub(super) fn try_wait(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        self.0.try_wait()
     }
 
     /// Waits for the end of a program that has nothing more to say.
@@ -153,7 +183,7 @@ impl Group {
         }
     }
 
-    fn end(&mut self) -> std::io::Result<()> {
+    pub(super) fn end(&mut self) -> std::io::Result<()> {
         end_group(&self.0);
         // Where there are no groups, or the child has just ended.
         let _ = self.0.kill();

@@ -1,9 +1,11 @@
 //! `gst-inspect-1.0`: which elements `GStreamer` has here.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::programs;
+
+const TOOL: &str = "gst-inspect-1.0";
 
 /// The program.
 #[derive(Debug, Clone)]
@@ -16,7 +18,7 @@ pub struct GstInspect {
 impl GstInspect {
     /// The program on `path` (the value of `PATH`); `None` without `GStreamer`'s tools.
     pub fn find(path: Option<&OsStr>) -> Option<Self> {
-        let program = programs::find("gst-inspect-1.0", path, &[])?;
+        let program = programs::find(TOOL, path, &[])?;
         // `gst-inspect-1.0 version 1.22.0`, then `GStreamer 1.22.0` and where it is from.
         let lines = programs::lines(&program, &["--version"])?;
         let version =
@@ -26,6 +28,29 @@ impl GstInspect {
 
     /// Whether an element can be made, as `theoraenc`.
     pub fn has(&self, element: &str) -> bool {
-        programs::lines(&self.program, &["--exists", element]).is_some()
+        exists(&self.program, element)
+    }
+}
+
+/// Whether an element is there; `false` too where `GStreamer` is not. `path` is the value of `PATH`.
+pub fn has_element(element: &str, path: Option<&OsStr>) -> bool {
+    programs::find(TOOL, path, &[]).is_some_and(|program| exists(&program, element))
+}
+
+/// The first call after an installation looks through every plug-in, so that it may take a while.
+fn exists(program: &Path, element: &str) -> bool {
+    programs::lines(program, &["--exists", element]).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_there_without_the_program() {
+        assert!(!has_element("fakesink", None));
+        let empty = tempfile::tempdir().unwrap();
+        assert!(!has_element("fakesink", Some(empty.path().as_os_str())));
+        assert!(GstInspect::find(Some(empty.path().as_os_str())).is_none());
     }
 }

@@ -1,7 +1,10 @@
 //! Outside programs. One file or folder each; a program that is not installed is an absent answer, not a failure.
 
 mod child;
+pub mod deepstream_app;
 pub mod gst_inspect;
+pub mod gst_launch;
+pub mod make;
 pub mod nvidia_smi;
 pub mod nvinfer;
 pub mod programs;

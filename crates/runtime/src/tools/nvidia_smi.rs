@@ -51,6 +51,22 @@ fn cuda_in(lines: &[String]) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// How busy the first graphics processor and its video decoder are, in percent of the time; `None` where the driver does not
+/// tell or the program is not installed.
+///
+/// # Errors
+/// As [`gpus`].
+pub fn busy() -> Result<Option<(f64, f64)>, Error> {
+    let answer = ask(TOOL, "utilization.gpu,utilization.decoder")?.unwrap_or_default();
+    Ok(answer.lines().next().and_then(busy_of))
+}
+
+/// `97, 41`
+fn busy_of(line: &str) -> Option<(f64, f64)> {
+    let (gpu, decoder) = line.split_once(',')?;
+    Some((gpu.trim().parse().ok()?, decoder.trim().parse().ok()?))
+}
+
 /// What `program` answers; `None` when it is not installed.
 fn ask(program: &str, fields: &str) -> Result<Option<String>, Error> {
     let failed = |reason: String| Error::Tool { tool: TOOL, reason };
@@ -144,6 +160,13 @@ mod tests {
         assert_eq!(cuda_in(&["+---+".into(), header.into()]).as_deref(), Some("13.0"));
         let unknown = "| NVIDIA-SMI 470.1   Driver Version: 470.1   CUDA Version: N/A |";
         assert_eq!(cuda_in(&[unknown.into()]), None);
+    }
+
+    #[test]
+    fn a_decoder_that_is_not_told_of_is_unknown() {
+        assert_eq!(busy_of("97, 41"), Some((97.0, 41.0)));
+        assert_eq!(busy_of("97, [N/A]"), None);
+        assert_eq!(busy_of(""), None);
     }
 
     #[test]

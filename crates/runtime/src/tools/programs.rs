@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::child::{self, Heard};
 
-/// Programs that only say their version: the slowest reads its libraries from a cold disk.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Programs that only say their version: the slowest look through every plug-in at their first call.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The first program of this name on `path` (the value of `PATH`), else in one of `places`.
 pub fn find(name: &str, path: Option<&OsStr>, places: &[&str]) -> Option<PathBuf> {

@@ -10,17 +10,30 @@ use crate::report::ReportData;
 use crate::report::data::is_onnx;
 use crate::report::document::{Block, Section, Table, Text};
 use crate::report::format::{bytes, count};
+use crate::targets::DeepStreamFiles;
 use crate::{Artefact, LayerShare, Manifest, TensorRt};
 
 /// Most files of the source listed one by one.
 const FILES: usize = 12;
+
+/// The parser's library, or the source that it is built from.
+fn parser(data: &ReportData, files: &DeepStreamFiles) -> Text {
+    let built = data.measurements.deepstream.as_ref().and_then(|deepstream| deepstream.parser.as_ref());
+    match built {
+        Some(parser) => Text::new().code(parser),
+        None if data.manifest.artefact(&files.source).is_some() => {
+            Text::new().code(&files.library).plain(" (`make` builds it of the source beside it)")
+        }
+        None => "not part of this package".into(),
+    }
+}
 
 /// Section 1.
 pub(super) fn configuration(data: &ReportData) -> Section {
     let manifest = &data.manifest;
     let detector = &manifest.detector;
     let engine = data.measurements.tensorrt.as_ref().map(|tensorrt| &tensorrt.engine);
-    let deepstream = data.measurements.deepstream.as_ref();
+    let files = DeepStreamFiles::of(&manifest.name, &detector.head);
     let not_built = || Text::from("not built here");
     let facts = Table::facts([
         ("Model name", Text::new().code(manifest.name.as_str())),
@@ -42,18 +55,8 @@ pub(super) fn configuration(data: &ReportData) -> Section {
                 format!("batch {min} to {max}, optimum {opt}").into()
             }),
         ),
-        (
-            "Parser library",
-            deepstream
-                .and_then(|deepstream| deepstream.parser.as_ref())
-                .map_or_else(not_built, |parser| Text::new().code(parser)),
-        ),
-        (
-            "Cluster mode",
-            deepstream
-                .and_then(|deepstream| deepstream.cluster_mode)
-                .map_or_else(not_built, |mode| mode.to_string().into()),
-        ),
+        ("Parser library", parser(data, &files)),
+        ("Cluster mode", files.cluster_mode.to_string().into()),
     ]);
     let mut blocks = vec![Block::Table(facts), heading("Artefacts"), Block::Table(artefacts(manifest))];
     if !manifest.source.files.is_empty() {

@@ -9,32 +9,41 @@ use crate::report::ReportData;
 use crate::report::charts::{self, Source};
 use crate::report::document::{Block, Section, Table, Text};
 use crate::report::format::{count, number};
-use crate::{StreamRun, TrtexecRun, Verdict};
+use crate::{Capture, StreamLimit, StreamRun, TrtexecRun, Verdict};
 
 /// Section 7.
 pub(super) fn validation(data: &ReportData) -> Section {
     let capture = data.measurements.deepstream.as_ref().and_then(|deepstream| deepstream.capture.as_ref());
-    let block = match capture {
-        Some(capture) => {
-            let share = 100.0 * capture.frames_with_detections as f64 / capture.frames.max(1) as f64;
-            let verdict = if capture.passed { Verdict::Pass } else { Verdict::Fail };
-            Block::Table(Table::facts([
-                ("Video", Text::new().code(&capture.video)),
-                ("KITTI folder", Text::new().code(&capture.kitti_folder)),
-                ("Total frames", count(capture.frames).into()),
-                ("Frames with detections", count(capture.frames_with_detections).into()),
-                ("Detection rate", format!("{share:.1} %").into()),
-                ("Visual Capture Mode", capture.mode.as_str().into()),
-                (
-                    "Artefact",
-                    capture.artefact.as_ref().map_or("none".into(), |artefact| Text::new().code(artefact)),
-                ),
-                ("Verdict", Text::verdict(&verdict)),
-            ]))
-        }
+    let mut blocks = vec![match capture {
+        Some(capture) => Block::Table(Table::facts(capture_rows(capture))),
         None => missing(data, "No video was played through the pipeline.", Missing::DeepStream),
-    };
-    Section::new(7, "Single-Stream Validation", vec![block])
+    }];
+    if let Some(video) = &data.measurements.video {
+        let mut rows = vec![
+            ("Backend", Text::from(video.backend.clone())),
+            ("Frames read", count(video.frames_read).into()),
+            ("Frames per second", number(video.frames_read as f64 / video.seconds.max(1e-3)).into()),
+        ];
+        rows.extend(capture_rows(&video.capture));
+        blocks.extend([heading("Without DeepStream"), Block::Table(Table::facts(rows))]);
+    }
+    Section::new(7, "Single-Stream Validation", blocks)
+}
+
+fn capture_rows(capture: &Capture) -> [(&'static str, Text); 8] {
+    let share = 100.0 * capture.frames_with_detections as f64 / capture.frames.max(1) as f64;
+    let verdict = if capture.passed { Verdict::Pass } else { Verdict::Fail };
+    let artefact = capture.artefact.as_ref();
+    [
+        ("Video", Text::new().code(&capture.video)),
+        ("KITTI folder", Text::new().code(&capture.kitti_folder)),
+        ("Total frames", count(capture.frames).into()),
+        ("Frames with detections", count(capture.frames_with_detections).into()),
+        ("Detection rate", format!("{share:.1} %").into()),
+        ("Visual Capture Mode", capture.mode.as_str().into()),
+        ("Artefact", artefact.map_or("none".into(), |artefact| Text::new().code(artefact))),
+        ("Verdict", Text::verdict(&verdict)),
+    ]
 }
 
 fn runs(data: &ReportData) -> Vec<(&'static str, StreamRun)> {
@@ -123,6 +132,18 @@ fn percent(run: StreamRun, engine: TrtexecRun) -> f64 {
     100.0 * run.total_fps / engine.images_per_second().max(f64::MIN_POSITIVE)
 }
 
+fn verdict(limit: StreamLimit) -> &'static str {
+    match limit {
+        StreamLimit::Gpu => "The GPU is the limit: a faster engine would serve more streams.",
+        StreamLimit::Nvdec => {
+            "The hardware video decoder (NVDEC) is the limit: a faster engine alone would not serve more streams."
+        }
+        StreamLimit::Pipeline => {
+            "The pipeline around the engine is the limit: a faster engine alone would not serve more streams."
+        }
+    }
+}
+
 /// Section 10.
 pub(super) fn efficiency(material: &Material<'_>) -> Section {
     let data = material.data;
@@ -130,11 +151,11 @@ pub(super) fn efficiency(material: &Material<'_>) -> Section {
         (Some(engine), Some((name, run))) => {
             let share = percent(run, engine);
             let lost = engine.images_per_second() - run.total_fps;
-            let verdict = if share >= 90.0 {
-                "The GPU is the limit: a faster engine would serve more streams."
-            } else {
-                "The pipeline around the engine is the limit: a faster engine alone would not serve more streams."
-            };
+            let limit = data.measurements.deepstream.as_ref().and_then(|deepstream| deepstream.limit);
+            let verdict = verdict(limit.unwrap_or(match share {
+                90.0.. => StreamLimit::Gpu,
+                _ => StreamLimit::Pipeline,
+            }));
             vec![
                 Block::Code {
                     language: "text",

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use detect::{ChannelOrder, Detector, ImageInput, Resize, Thresholds};
 
 use super::names::Names;
-use super::{Deployment, Video, cluster};
+use super::{Deployment, Video, cluster, files};
 use crate::shell::shell_word;
 use crate::targets::video::one_std;
 use crate::{Engine, Precision, paths};
@@ -157,13 +157,13 @@ impl<'a> Infer<'a> {
 
     fn boxes(&self) -> (String, Vec<(&'static str, String)>) {
         let head = &self.detector.head;
-        let (mode, why) = match cluster(head) {
-            Cluster::Nms(_) => ("2", "cluster-mode 2: nvinfer suppresses overlapping boxes, class by class."),
-            Cluster::None => ("4", "cluster-mode 4: boxes are final as the parser gives them."),
+        let why = match cluster(head) {
+            Cluster::Nms(_) => "cluster-mode 2: nvinfer suppresses overlapping boxes, class by class.",
+            Cluster::None => "cluster-mode 4: boxes are final as the parser gives them.",
         };
         let mut keys = vec![
             ("num-detected-classes", self.detector.labels.len().to_string()),
-            ("cluster-mode", mode.to_owned()),
+            ("cluster-mode", files::mode(head).to_string()),
         ];
         let outputs = head.outputs();
         // All outputs of an ONNX graph are bound anyway; a name with a `;` cannot be written here.

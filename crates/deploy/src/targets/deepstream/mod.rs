@@ -7,6 +7,7 @@
 //! `nvdsinfer_custom_impl.h`).
 
 mod app;
+pub(super) mod files;
 mod infer;
 mod names;
 mod parser;
