@@ -2,6 +2,10 @@
 
 mod child;
 pub mod nvidia_smi;
+mod profile;
 pub mod python_exporter;
 pub mod tao_converter;
+pub mod tensorrt_rtx;
 pub mod trtexec;
+
+pub use profile::Profile;

@@ -29,19 +29,6 @@ pub enum Numbers<'a> {
     },
 }
 
-/// The shapes that an input may have. Sizes that are the same throughout are fixed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Profile {
-    /// The input's name.
-    pub tensor: String,
-    /// The smallest shape.
-    pub min: Vec<usize>,
-    /// The shape that the engine is made fastest for.
-    pub opt: Vec<usize>,
-    /// The largest shape.
-    pub max: Vec<usize>,
-}
-
 /// A build. All paths have to be absolute.
 #[derive(Debug, Clone)]
 pub struct Build<'a> {
