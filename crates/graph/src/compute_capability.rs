@@ -17,8 +17,14 @@ pub struct ComputeCapability {
 
 impl ComputeCapability {
     /// Those that TensorRT for RTX 1.7 builds for, in the order of the bits in an engine's header.
-    pub const RTX: [Self; 6] =
-        [Self::new(7, 5), Self::new(8, 0), Self::new(8, 6), Self::new(8, 9), Self::new(12, 0), Self::new(12, 1)];
+    pub const RTX: [Self; 6] = [
+        Self::new(7, 5),
+        Self::new(8, 0),
+        Self::new(8, 6),
+        Self::new(8, 9),
+        Self::new(12, 0),
+        Self::new(12, 1),
+    ];
 
     /// `major.minor`.
     pub const fn new(major: u8, minor: u8) -> Self {

@@ -26,7 +26,7 @@ const LARGEST_PREFIX: usize = 16 << 20;
 /// What a plan says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// Which of the two TensorRTs it belongs to: neither reads the other's.
+    /// Which `TensorRT` it belongs to: neither reads the other's.
     pub builder: PlanKind,
     /// The TensorRT that built it.
     pub version: PlanVersion,
@@ -82,6 +82,11 @@ impl std::fmt::Display for PlanVersion {
 }
 
 impl Plan {
+    /// Whether a file begins like a plan.
+    pub fn begins(file: &[u8]) -> bool {
+        file.starts_with(&MAGIC) || file.starts_with(&RTX_MAGIC)
+    }
+
     /// Reads the header of `file`, the content of an `.engine` or `.plan` file; only its beginning is touched.
     ///
     /// # Errors

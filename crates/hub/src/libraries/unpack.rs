@@ -57,7 +57,8 @@ fn part_of(entry: &str, library: &Library) -> Option<String> {
         }
     }
     let upper = file.to_ascii_uppercase();
-    let licence = ["LICENSE", "LICENCE", "NOTICE", "THIRDPARTYNOTICES", "PRIVACY", "COPYING", "ACKNOWLEDGEMENTS"];
+    let licence =
+        ["LICENSE", "LICENCE", "NOTICE", "THIRDPARTYNOTICES", "PRIVACY", "COPYING", "ACKNOWLEDGEMENTS"];
     licence.iter().any(|start| upper.starts_with(start)).then(|| format!("{LICENCES}/{file}"))
 }
 

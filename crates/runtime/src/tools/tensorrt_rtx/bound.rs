@@ -13,8 +13,8 @@ use trtx::interfaces::MonitorProgress;
 use trtx::optimization_profile::OptimizationProfile;
 use trtx::trtx_sys::Dims64;
 use trtx::{
-    LogHandler, Logger, MemoryPoolType, NetworkDefinition, OnnxParser, OptProfileSelector, ProfilingVerbosity,
-    Severity,
+    LogHandler, Logger, MemoryPoolType, NetworkDefinition, OnnxParser, OptProfileSelector,
+    ProfilingVerbosity, Severity,
 };
 
 use super::failure::{Failure, Message, Weight};
@@ -191,7 +191,10 @@ fn known(capability: ComputeCapability) -> Result<trtx::ComputeCapability, trtx:
 
 fn set_shapes(profile: &mut OptimizationProfile<'_>, shapes: &Profile) -> Result<(), trtx::Error> {
     if shapes.tensor.contains('\0') {
-        return Err(trtx::Error::InvalidArgument(format!("`{}` is no name of an input", shapes.tensor.escape_debug())));
+        return Err(trtx::Error::InvalidArgument(format!(
+            "`{}` is no name of an input",
+            shapes.tensor.escape_debug()
+        )));
     }
     let of = |shape: &[usize]| {
         let sizes: Vec<i64> = shape.iter().map(|size| *size as i64).collect();

@@ -71,11 +71,17 @@ impl Failure {
     /// The parser refused the graph.
     pub(super) fn parsing(messages: &[Message], graph: &Model) -> Self {
         let header = messages.iter().find_map(|message| Header::read(&message.text));
-        let name = messages.iter().find_map(|message| message.text.split_once("Node name: ")).map(|(_, name)| name);
+        let name =
+            messages.iter().find_map(|message| message.text.split_once("Node name: ")).map(|(_, name)| name);
         let node = header.map(|header| {
-            let own = graph.graph.nodes.iter().find(|node| node.outputs.iter().any(|output| output == header.output));
+            let own = graph
+                .graph
+                .nodes
+                .iter()
+                .find(|node| node.outputs.iter().any(|output| output == header.output));
             let told = name.and_then(|name| name.lines().next()).filter(|name| !name.is_empty());
-            let unknown = || FailedNode { name: told.unwrap_or(header.output).to_owned(), op: header.op.to_owned() };
+            let unknown =
+                || FailedNode { name: told.unwrap_or(header.output).to_owned(), op: header.op.to_owned() };
             own.map_or_else(unknown, FailedNode::of)
         });
         let last = messages.iter().rev().find_map(|message| message.text.split_once("ERROR: "));
@@ -176,7 +182,8 @@ fn mentions(text: &str, name: &str) -> bool {
 /// One sentence of the library without its own function names, codes and source files.
 fn reason(text: &str, node: Option<&FailedNode>) -> String {
     let lines = text.lines().filter(|line| !line.contains(NO_DRIVER));
-    let lines: Vec<&str> = lines.map(without_code).filter(|line| !line.starts_with("Invalid Node - ")).collect();
+    let lines: Vec<&str> =
+        lines.map(without_code).filter(|line| !line.starts_with("Invalid Node - ")).collect();
     let text = lines.join(" ");
     if text == "false" || text.contains("Plugin not found") {
         return "it has no such operator".into();
@@ -297,7 +304,8 @@ mod tests {
             log: None,
         };
         assert!(failure("EfficientNMS_TRT", "").hint().contains("--suppress-in-graph onnx"));
-        let types = "ElementWiseOperation SUM must have same input types. But they are of types Float and Half";
+        let types =
+            "ElementWiseOperation SUM must have same input types. But they are of types Float and Half";
         assert!(failure("Add", types).hint().contains("--fp16"));
         assert!(failure("Det", "it has no such operator").hint().contains("--backend trtexec"));
     }

@@ -71,7 +71,8 @@ fn weights(constants: &str) -> Option<(String, i64)> {
     let matrices = tensors(constants).into_iter().filter_map(|tensor| {
         let sizes: Vec<i64> = tensor["Dimensions"].as_array()?.iter().filter_map(Value::as_i64).collect();
         let sides = sizes.iter().filter(|size| **size > 1).count();
-        (sides > 1).then(|| (tensor["Datatype"].as_str().unwrap_or_default().to_owned(), sizes.iter().product()))
+        (sides > 1)
+            .then(|| (tensor["Datatype"].as_str().unwrap_or_default().to_owned(), sizes.iter().product()))
     });
     matrices.max_by_key(|(_, count)| *count)
 }
@@ -84,7 +85,8 @@ fn sizes(text: &str) -> Vec<i64> {
 
 fn end(end: &End) -> Value {
     let mode = if end.is_input { "Input" } else { "Output" };
-    let mut value = json!({ "Name": end.name, "IOMode": mode, "DataType": end.dtype, "Dimensions": end.shape });
+    let mut value =
+        json!({ "Name": end.name, "IOMode": mode, "DataType": end.dtype, "Dimensions": end.shape });
     if let Some(profile) = &end.profile {
         value["ProfileInfo"] =
             json!([{ "MinShape": profile.min, "OptShape": profile.opt, "MaxShape": profile.max }]);

@@ -27,7 +27,9 @@ pub fn library_version(path: &Path) -> Result<String, Error> {
         if (major, minor) == RELEASE {
             return Ok(version);
         }
-        Err(format!("it is TensorRT for RTX {version}, and {wanted_major}.{wanted_minor} is the one that can be used"))
+        Err(format!(
+            "it is TensorRT for RTX {version}, and {wanted_major}.{wanted_minor} is the one that can be used"
+        ))
     });
     let version = version.map_err(|reason| unusable(path, reason))?;
     parser_of(path)?;
@@ -54,7 +56,8 @@ fn stated(path: &Path) -> Result<[u32; 3], String> {
     // answers for what it does.
     let library = unsafe { Library::new(path) }.map_err(|error| opening_failed(path, &error))?;
     let mut version = [0; 3];
-    let parts = [&b"getInferLibMajorVersion\0"[..], b"getInferLibMinorVersion\0", b"getInferLibPatchVersion\0"];
+    let parts =
+        [&b"getInferLibMajorVersion\0"[..], b"getInferLibMinorVersion\0", b"getInferLibPatchVersion\0"];
     for (number, name) in version.iter_mut().zip(parts) {
         // SAFETY: the symbol has this type in every release (`NvInferRuntime.h`); a library that has one of this name with
         // another type was made to deceive.

@@ -24,7 +24,7 @@ use std::sync::atomic::AtomicBool;
 use graph::{ComputeCapability, Model};
 
 pub use bound::Builder;
-pub use failure::{Failure, FailedNode, Stage};
+pub use failure::{FailedNode, Failure, Stage};
 pub use library::library_version;
 
 use super::Profile;

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{Generation, Trtexec, Version};
+use crate::tools::Profile;
 
 /// Seconds of counting, and milliseconds before it.
 const SECONDS: u32 = 10;
