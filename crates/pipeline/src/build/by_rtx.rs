@@ -85,7 +85,8 @@ impl Maker<'_> {
     fn one(&self, run: &Run<'_>) -> Result<Built, Error> {
         let fixed = self.job.shapes.fixed_batch.map(Batches::only);
         let batches = fixed.or(self.job.options.batches).unwrap_or(Batches::up_to(FIRST_BATCH));
-        let path = paths::rtx_engine(&self.job.place.name, &self.target.label(), batches.max, fixed.is_some());
+        let path =
+            paths::rtx_engine(&self.job.place.name, &self.target.label(), batches.max, fixed.is_some());
         let mut key = self.job.key(batches)?;
         key["compute_capabilities"] = json!(self.target.all());
         key["tensorrt"] = rtx_version(self.builder).into();
@@ -146,7 +147,8 @@ impl Maker<'_> {
             };
             let refused = matches!(&failure, Error::Runtime(error) if matches!(**error, runtime::Error::TensorRtRtx(_)));
             // What simplifying says of a graph that was refused is less than why it was refused.
-            let simple = if refused && retries.is_empty() { simplified(&onnx, &work).ok().flatten() } else { None };
+            let simple =
+                if refused && retries.is_empty() { simplified(&onnx, &work).ok().flatten() } else { None };
             let Some(simple) = simple else { return Err(failure) };
             let (because, then) = (failure.to_string(), "the graph was simplified".to_owned());
             context.warn(format!("{because}: tried again with {then}"));

@@ -50,8 +50,7 @@ fn one(maker: &Maker<'_>, run: &Run<'_>) -> Result<Built, Error> {
     }
     let name = maker.engine_path(made.batches);
     let precisions = precisions(run, made.layers.as_ref(), maker.job.options.precision, &name)?;
-    let parity =
-        if maker.job.options.compared { maker.parity(run, &made, &name)? } else { Vec::new() };
+    let parity = if maker.job.options.compared { maker.parity(run, &made, &name)? } else { Vec::new() };
     let peak_gpu_streams = at_max.as_ref().map(|timed| timed.run.streams());
     let (tensorrt, files) =
         maker.publish(run, Finished { made, precisions, parity, batch_1, batch_max: at_max })?;

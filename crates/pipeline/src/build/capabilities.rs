@@ -20,7 +20,8 @@ impl Capabilities {
 
     /// As a part of a file's name: `sm86`, `sm86_sm120`.
     pub(super) fn label(&self) -> String {
-        let each: Vec<String> = self.0.iter().map(|capability| format!("sm{}", capability.number())).collect();
+        let each: Vec<String> =
+            self.0.iter().map(|capability| format!("sm{}", capability.number())).collect();
         each.join("_")
     }
 
@@ -40,11 +41,15 @@ impl Capabilities {
 
     fn of_gpu(gpu: Option<&Gpu>) -> Result<Self, Error> {
         let say = |what: String| {
-            Error::Options(format!("{what}: say what the engine is for, such as `--compute-capability 8.6,8.9`"))
+            Error::Options(format!(
+                "{what}: say what the engine is for, such as `--compute-capability 8.6,8.9`"
+            ))
         };
         let gpu = gpu.ok_or_else(|| say("there is no GPU here".into()))?;
         let own = gpu.compute_capability.as_deref().unwrap_or_default();
-        own.parse().map_err(|reason| say(format!("no engine can be built for the {} of this machine ({reason})", gpu.name)))
+        own.parse().map_err(|reason| {
+            say(format!("no engine can be built for the {} of this machine ({reason})", gpu.name))
+        })
     }
 }
 

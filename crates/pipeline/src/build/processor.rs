@@ -36,7 +36,7 @@ impl Processor {
             }
             Ok(Self {
                 gpu: gpu.unwrap_or_else(unnamed),
-                pub(super) free_mib: free.get(number as usize).copied().flatten(),
+                free_mib: free.get(number as usize).copied().flatten(),
                 device,
                 is_one_of_several: numbers.len() > 1,
             })

@@ -7,12 +7,13 @@ use deploy::{Bound, Check, LayerShare, Precision};
 use graph::{DataType, EngineLayers};
 use runtime::tools::trtexec::EngineSession;
 
-use super::make::{Made, Maker, Work};
+use super::job::Work;
+use super::make::{Made, Maker};
 use super::source::Source;
-use crate::{Blob, Error};
 use crate::network::Network;
 use crate::run::{Event, Run};
 use crate::steps::{BUILD, verify};
+use crate::{Blob, Error};
 
 /// Shares of the layers that have to compute in a precision, for its name to be true. A builder may leave single layers in
 /// more bits where that is faster; below this it has ignored what it was asked for.
@@ -34,12 +35,7 @@ pub(super) struct Precisions {
 
 impl Maker<'_> {
     /// Compares the engine's answers with those of the fp32 graph on real images, at batch 1, in between and at the maximum.
-    pub(super) fn parity(
-        &self,
-        run: &Run<'_>,
-        made: &Made,
-        name: &str,
-    ) -> Result<Vec<Check>, Error> {
+    pub(super) fn parity(&self, run: &Run<'_>, made: &Made, name: &str) -> Result<Vec<Check>, Error> {
         let work = Work(run.store.temporary_folder()?);
         let source = self.job.source;
         let engine = run.store.path(&made.engine);

@@ -7,7 +7,8 @@ use deploy::TrtexecRun;
 use runtime::tools::trtexec::{Cause, Load, Log, Running};
 
 use super::Batches;
-use super::make::{Made, Maker, Work};
+use super::job::Work;
+use super::make::{Made, Maker};
 use crate::Error;
 use crate::run::{Event, Run};
 use crate::steps::BUILD;
@@ -78,7 +79,9 @@ impl Maker<'_> {
     /// The batches that leave no choice.
     fn asked(&self) -> Option<Batches> {
         let fixed = self.job.shapes.fixed_batch.map(Batches::only);
-        fixed.or(self.job.options.batches).or_else(|| (!self.job.options.timed).then(|| Batches::up_to(FIRST_BATCH)))
+        fixed
+            .or(self.job.options.batches)
+            .or_else(|| (!self.job.options.timed).then(|| Batches::up_to(FIRST_BATCH)))
     }
 
     fn candidate(&self, run: &Run<'_>, batches: Batches, may_shrink: bool) -> Result<Candidate, Error> {

@@ -1,5 +1,6 @@
 //! `build` with a script in place of `trtexec`: real child processes, real files, real answers of the graph.
 
+mod rtx;
 pub(crate) mod stand_in;
 
 use std::fs;
