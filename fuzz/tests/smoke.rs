@@ -67,7 +67,11 @@ fn plan() {
     plain.extend([10, 3, 0, 26, 1, 2, 3]);
     let json = br#"{"names": {"0": "person"}, "imgsz": [640, 640]}"#;
     let prefixed = [&(json.len() as i32).to_le_bytes()[..], json, &plain].concat();
-    timed(fuzz::plan, &[plain, prefixed], 50_000);
+    let mut rtx = [&b"vtrt"[..], &[0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0], &64_u64.to_le_bytes()].concat();
+    rtx.extend([1, 7, 1, 116]);
+    rtx.extend(b"vtrt\x3f");
+    rtx.resize(64, 0);
+    timed(fuzz::plan, &[plain, prefixed, rtx], 50_000);
 }
 
 #[test]

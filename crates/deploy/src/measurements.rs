@@ -171,8 +171,8 @@ pub struct Engine {
     pub precision: Precision,
     /// The profile's maximum batch.
     pub max_batch: u32,
-    /// Workspace limit of the build.
-    pub workspace_mib: u64,
+    /// Workspace limit of the build, where there was one.
+    pub workspace_mib: Option<u64>,
     /// The timing cache's path in the package.
     pub timing_cache: Option<String>,
     /// Builder optimisation level, when it was not the default.

@@ -67,6 +67,13 @@ pub mod paths {
         format!("benchmarks/engines/{name}_static_b{batch}.engine")
     }
 
+    /// An engine of TensorRT for RTX; `label` is what it is for, such as `sm86`:
+    /// `benchmarks/engines/<name>_rtx_<label>_dynamic_b<batch>.engine`, or `_static_b<batch>` for one batch only.
+    pub fn rtx_engine(name: &PackageName, label: &str, batch: u32, is_static: bool) -> String {
+        let kind = if is_static { "static" } else { "dynamic" };
+        format!("benchmarks/engines/{name}_rtx_{label}_{kind}_b{batch}.engine")
+    }
+
     /// What `trtexec` printed while it timed an engine: `benchmarks/b<batch>/trtexec_b<batch>.log`.
     pub fn trtexec_log(batch: u32) -> String {
         format!("benchmarks/b{batch}/trtexec_b{batch}.log")

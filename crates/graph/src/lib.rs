@@ -9,6 +9,7 @@ pub mod builder;
 mod calibration_cache;
 mod check;
 mod compose;
+mod compute_capability;
 mod dtype;
 mod engine_layers;
 mod error;
@@ -24,6 +25,7 @@ mod tensor;
 
 pub use builder::{Builder, Value};
 pub use calibration_cache::{CalibrationCache, CalibrationEntry};
+pub use compute_capability::ComputeCapability;
 pub use dtype::DataType;
 pub use engine_layers::{EngineLayer, EngineLayers, EngineProfile, EngineShare, EngineTensor};
 pub use error::Error;
@@ -33,6 +35,6 @@ pub use facts::{
     WarningKind, supported_by_tensorrt,
 };
 pub use model::{Attribute, Dim, Graph, Model, Node, ValueInfo};
-pub use plan::{Plan, PlanVersion};
+pub use plan::{Plan, PlanKind, PlanVersion};
 pub use shapes::Shapes;
 pub use tensor::{External, Tensor};

@@ -219,7 +219,11 @@ impl Error {
             | Self::Changed { .. }
             | Self::Deploy(deploy::Error::Inexpressible { .. }) => 20,
             Self::Runtime(error) if error.is_backend_limit() => 30,
-            Self::Runtime(error) if matches!(**error, runtime::Error::Trtexec(_)) => 20,
+            Self::Runtime(error)
+                if matches!(**error, runtime::Error::Trtexec(_) | runtime::Error::TensorRtRtx(_)) =>
+            {
+                20
+            }
             Self::Runtime(error) if matches!(**error, runtime::Error::Cancelled) => 130,
             Self::Runtime(error) if matches!(**error, runtime::Error::PythonExport(_)) => 20,
             Self::Runtime(error)
@@ -262,8 +266,8 @@ impl Error {
                 "import with `--precision int8 --calibrate DIR`, or run `sightline quantize MODEL --calibrate DIR`".into(),
             ),
             Self::NoVariant { .. } => Some(
-                "import with `--precision fp16`, or run `sightline optimize MODEL --fp16`: from TensorRT 11 on the graph says \
-                 what it computes with"
+                "import with `--precision fp16`, or run `sightline optimize MODEL --fp16`: from TensorRT 11 on, and for RTX, the \
+                 graph says what it computes with"
                     .into(),
             ),
             Self::NoEngine { package, graph, streams } => {

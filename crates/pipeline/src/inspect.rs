@@ -53,8 +53,11 @@ impl OnnxFile {
 /// [`Error::UnknownKind`], or what is wrong with a file of a known kind.
 pub fn inspect(path: &Path, trtexec: Option<&Trtexec>) -> Result<Inspection, Error> {
     let bytes = map_file(path)?;
-    if Plan::read(&bytes).is_ok() {
-        return Ok(Inspection::EnginePlan(Box::new(inspect_engine(path, trtexec)?)));
+    match Plan::read(&bytes) {
+        Ok(_) => return Ok(Inspection::EnginePlan(Box::new(inspect_engine(path, trtexec)?))),
+        // A plan that is cut or of an unknown form says so.
+        Err(error) if Plan::begins(&bytes) => return Err(error.into()),
+        Err(_) => {}
     }
     if bytes.starts_with(b"TRT-") {
         return Ok(Inspection::CalibrationCache(CalibrationCache::read(&bytes)?));

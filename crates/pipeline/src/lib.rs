@@ -54,7 +54,8 @@ pub use {deploy, graph, hub, models, runtime};
 
 pub use bounds::{AllBounds, BoundChange, Bounds};
 pub use build::{
-    BUILDERS, Batches, Building, Built, Converted, Converting, EngineFacts, build, convert_etlt,
+    BUILDERS, Batches, Builder, Building, Built, Capabilities, Converted, Converting, EngineFacts, build,
+    convert_etlt,
 };
 pub use calibration_tensors::write_calibration_tensors;
 pub use deployment::{deliver_target, deliver_triton};

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use crate::tools::python_exporter::Failure;
-use crate::tools::trtexec;
+use crate::tools::{tensorrt_rtx, trtexec};
 
 /// Why a graph could not be loaded, run, compared or timed.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +193,15 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// This program was compiled without the bindings to a library.
+    #[error("this program was compiled without `{tool}`")]
+    LeftOut {
+        /// The library, and the Cargo feature.
+        tool: &'static str,
+    },
+    /// TensorRT for RTX refused a graph, or failed to build an engine of it.
+    #[error("TensorRT for RTX: {0}")]
+    TensorRtRtx(Box<tensorrt_rtx::Failure>),
     /// `trtexec` ran and failed.
     #[error("`trtexec`: {0}")]
     Trtexec(Box<trtexec::Failure>),
@@ -258,6 +267,14 @@ impl Error {
                 "a decoder is missing: `gstreamer1.0-libav` or `gstreamer1.0-plugins-bad` may have it"
                     .into(),
             ),
+            Self::ToolMissing { tool: tensorrt_rtx::NAME, .. } | Self::ToolUnusable { tool: tensorrt_rtx::NAME, .. } => {
+                Some("run `sightline runtime install tensorrt-rtx`; it is built for Linux on x86_64".into())
+            }
+            Self::LeftOut { tool } => Some(format!(
+                "compile it with `cargo build --release --features {tool}`, which needs libclang (Debian: `libclang-dev`), \
+                 then run `sightline runtime install {tool}`; or build with `--backend trtexec`"
+            )),
+            Self::TensorRtRtx(failure) => Some(failure.hint().into()),
             Self::Trtexec(failure) => Some(failure.cause.hint().into()),
             Self::Cancelled => Some("what is finished is kept: the same command goes on from there".into()),
             _ => None,
@@ -277,6 +294,7 @@ impl Error {
                 | Self::IntegerRange { .. }
                 | Self::ToolMissing { .. }
                 | Self::ToolUnusable { .. }
+                | Self::LeftOut { .. }
         ) || matches!(self, Self::Trtexec(failure) if failure.cause.is_of_machine())
     }
 }

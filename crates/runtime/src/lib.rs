@@ -9,6 +9,7 @@ mod checks;
 pub mod compare;
 mod error;
 pub mod latency;
+mod loading;
 pub mod machine;
 mod memory;
 mod source;

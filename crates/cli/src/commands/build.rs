@@ -7,8 +7,11 @@ use std::sync::atomic::AtomicBool;
 
 use clap::builder::PossibleValuesParser;
 use pipeline::deploy::{Check, Precision, TrtexecRun, Verdict};
-use pipeline::runtime::tools::{tao_converter, trtexec::Trtexec};
-use pipeline::{BUILDERS, Batches, Building, Built, Converted, Converting, Error, Event, ImageSet};
+use pipeline::runtime;
+use pipeline::runtime::tools::{tao_converter, tensorrt_rtx, trtexec::Trtexec};
+use pipeline::{
+    BUILDERS, Batches, Builder, Building, Built, Capabilities, Converted, Converting, Error, Event, ImageSet,
+};
 use serde::Serialize;
 
 use super::shared::{BoundArgs, DescribeArgs, bound, number, on_interrupt};
@@ -25,14 +28,17 @@ pub(crate) struct Args {
     /// What builds the engine
     #[arg(long, value_name = "NAME", default_value = "trtexec", value_parser = PossibleValuesParser::new(BUILDERS))]
     backend: String,
-    /// The program [default: the one on PATH, else in /usr/src/tensorrt/bin]
+    /// The program for `trtexec` [default: the one on PATH, else in /usr/src/tensorrt/bin]
     #[arg(long, value_name = "PATH")]
     trtexec: Option<PathBuf>,
+    /// What `tensorrt-rtx` builds for, an engine each; `8.6+8.9` is one engine for both [default: the GPU of this machine]
+    #[arg(long, value_name = "CAPABILITIES", value_delimiter = ',')]
+    compute_capability: Vec<Capabilities>,
     /// What the engine computes with: fp32, fp16 or int8
     #[arg(long, value_name = "PRECISION", default_value = "fp16")]
     precision: Precision,
-    /// The batches that it takes: MIN:OPT:MAX, or MAX alone [default: 1:64:64, doubled up to 512 while the engine would
-    /// serve more 30 fps streams than that]
+    /// The batches that it takes: MIN:OPT:MAX, or MAX alone [default: 1:64:64, by `trtexec` doubled up to 512 while the
+    /// engine would serve more 30 fps streams than that]
     #[arg(long, value_name = "BATCHES", conflicts_with = "static_batch")]
     batch: Option<Batches>,
     /// One batch only, fixed in the graph
@@ -113,10 +119,8 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     if args.model.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("etlt")) {
         return convert(&args, &cancelled, output);
     }
-    let named = args.trtexec.clone().or_else(|| env::lookup("SIGHTLINE_TRTEXEC").map(PathBuf::from));
-    let path = env::lookup("PATH");
-    let trtexec = Trtexec::find(named.as_deref(), path.as_ref().map(AsRef::as_ref)).map_err(Error::from)?;
-    output.say(&format!("    build  TensorRT {} ({})", trtexec.version, trtexec.program.display()));
+    let builder = args.builder()?;
+    output.say(&format!("    build  TensorRT {} ({})", builder.version(), builder.place().display()));
     let images = match &args.images {
         Some(folder) => ImageSet::of_folder(folder)?,
         None => ImageSet::built_in(),
@@ -125,7 +129,7 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let options = args.building(images)?;
     let progress = Progress::new(output);
     let tell = |event: Event<'_>| progress.show(&event);
-    let built = pipeline::build(&model, &options, &trtexec, &cancelled, &tell);
+    let built = pipeline::build(&model, &options, &builder, &cancelled, &tell);
     progress.clear();
     let engines = built?;
     if model.is_dir() {
@@ -185,6 +189,22 @@ impl fmt::Display for Etlt {
 }
 
 impl Args {
+    /// What builds: the program, or the library where this one has the bindings.
+    fn builder(&self) -> Result<Builder, Error> {
+        if self.backend == tensorrt_rtx::NAME {
+            let library = super::runtime::tensorrt_rtx_library();
+            // A program without the bindings says that before it says what is not installed.
+            if tensorrt_rtx::Builder::IS_COMPILED && library.is_none() {
+                let places = "among the installed libraries".to_owned();
+                return Err(runtime::Error::ToolMissing { tool: tensorrt_rtx::NAME, places }.into());
+            }
+            return Ok(Builder::TensorRtRtx(tensorrt_rtx::Builder::open(&library.unwrap_or_default())?));
+        }
+        let named = self.trtexec.clone().or_else(|| env::lookup("SIGHTLINE_TRTEXEC").map(PathBuf::from));
+        let path = env::lookup("PATH");
+        Ok(Builder::Trtexec(Trtexec::find(named.as_deref(), path.as_ref().map(AsRef::as_ref))?))
+    }
+
     fn building(self, images: ImageSet) -> Result<Building, Failure> {
         Ok(Building {
             precision: self.precision,
@@ -196,6 +216,7 @@ impl Args {
             plugins: absolute(self.plugin)?,
             calibration: self.calibration,
             gpus: self.gpu,
+            targets: self.compute_capability,
             out: self.out,
             describe: self.describe.options()?,
             images,
@@ -232,15 +253,19 @@ fn one(f: &mut fmt::Formatter<'_>, built: &Built) -> fmt::Result {
     let time = std::time::Duration::try_from_secs_f64(engine.build_seconds).unwrap_or_default();
     writeln!(
         f,
-        "  {}, batch up to {}, {:.1} MB, built in {} on {}",
+        "  {}, batch up to {}, {:.1} MB, built in {} {} {}",
         engine.precision,
         engine.max_batch,
         engine.bytes as f64 / 1e6,
         seconds(time),
+        if built.untimed.is_some() { "for" } else { "on" },
         built.gpu
     )?;
     for retry in engine.build.iter().flat_map(|build| &build.retries) {
         writeln!(f, "  retried  {}: {}", retry.because, retry.then)?;
+    }
+    if let Some(why) = built.untimed {
+        writeln!(f, "  not timed: {why}")?;
     }
     let one = built.tensorrt.batch_1.filter(|run| run.batch != engine.max_batch);
     let figures: Vec<&TrtexecRun> = one.iter().chain(&built.tried).collect();

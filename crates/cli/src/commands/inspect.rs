@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use pipeline::detect::{Detector, Head};
-use pipeline::graph::{CalibrationCache, EngineTensor, ValueInfo};
+use pipeline::graph::{CalibrationCache, EngineTensor, PlanKind, ValueInfo};
 use pipeline::models::CheckpointFacts;
 use pipeline::runtime::tools::trtexec::Trtexec;
 use pipeline::{EngineFacts, Inspection, OnnxFile};
@@ -133,7 +133,11 @@ fn checkpoint(f: &mut fmt::Formatter<'_>, facts: &CheckpointFacts) -> fmt::Resul
 
 fn engine(f: &mut fmt::Formatter<'_>, facts: &EngineFacts) -> fmt::Result {
     let plan = &facts.plan;
-    writeln!(f, "engine      TensorRT {}, {:.1} MB", plan.version, plan.bytes as f64 / 1e6)?;
+    writeln!(f, "engine      {} {}, {:.1} MB", plan.builder, plan.version, plan.bytes as f64 / 1e6)?;
+    if !plan.compute_capabilities.is_empty() {
+        let each: Vec<String> = plan.compute_capabilities.iter().map(ToString::to_string).collect();
+        writeln!(f, "runs on     GPUs of compute capability {}", each.join(", "))?;
+    }
     if let Some(prefix) = &plan.ultralytics {
         writeln!(
             f,
@@ -154,7 +158,11 @@ fn engine(f: &mut fmt::Formatter<'_>, facts: &EngineFacts) -> fmt::Result {
         }
     }
     let Some(layers) = &facts.layers else {
-        return writeln!(f, "layers      not known: `--trtexec PATH` asks TensorRT");
+        let way = match plan.builder {
+            PlanKind::TensorRt => "`--trtexec PATH` asks TensorRT",
+            PlanKind::TensorRtRtx => "they are told while the engine is built only",
+        };
+        return writeln!(f, "layers      not known: {way}");
     };
     tensors(f, "inputs", &layers.inputs)?;
     tensors(f, "outputs", &layers.outputs)?;

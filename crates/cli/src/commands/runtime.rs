@@ -8,6 +8,7 @@ use clap::builder::PossibleValuesParser;
 use pipeline::hub::libraries::{self, Installed, LIBRARIES, Origin, PackageIndex};
 use pipeline::hub::{self, Client};
 use pipeline::runtime::backends::onnxruntime;
+use pipeline::runtime::tools::tensorrt_rtx;
 use pipeline::{Error, Event};
 use serde::Serialize;
 
@@ -73,7 +74,24 @@ fn in_use() -> Option<PathBuf> {
         (Origin::Wheel { .. }, "onnxruntime-gpu") => 1,
         (Origin::Wheel { .. }, _) => 2,
     };
-    libraries::installed(&env::libraries()).into_iter().min_by_key(rank).map(|found| found.library)
+    let found =
+        libraries::installed(&env::libraries()).into_iter().filter(|found| found.name != tensorrt_rtx::NAME);
+    found.min_by_key(rank).map(|found| found.library)
+}
+
+/// The library of TensorRT for RTX: a file that the user named, else the installed one.
+pub(super) fn tensorrt_rtx_library() -> Option<PathBuf> {
+    let found =
+        libraries::installed(&env::libraries()).into_iter().filter(|found| found.name == tensorrt_rtx::NAME);
+    found.min_by_key(|found| found.origin != Origin::Path).map(|found| found.library)
+}
+
+/// What a library file says that it is: `ONNX Runtime 1.32.0`.
+fn stated(name: &str, library: &Path) -> Result<(&'static str, String), pipeline::runtime::Error> {
+    Ok(match name {
+        tensorrt_rtx::NAME => ("TensorRT for RTX", tensorrt_rtx::library_version(library)?),
+        _ => ("ONNX Runtime", onnxruntime::library_version(library)?),
+    })
 }
 
 impl Install {
@@ -83,8 +101,8 @@ impl Install {
             Some(path) => self.register(path, &root)?,
             None => self.fetch(&root, output)?,
         };
-        let version = onnxruntime::library_version(&installed.library)?;
-        Ok(Made { loads: format!("ONNX Runtime {version}"), installed })
+        let (library, version) = stated(&self.name, &installed.library)?;
+        Ok(Made { loads: format!("{library} {version}"), installed })
     }
 
     fn register(&self, path: &Path, root: &Path) -> Result<Installed, Error> {
@@ -92,7 +110,7 @@ impl Install {
             return Err(hub::Error::NoSuchPath { path: path.to_owned() }.into());
         }
         let path = path.canonicalize().map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        let version = onnxruntime::library_version(&path)?;
+        let (_, version) = stated(&self.name, &path)?;
         Ok(libraries::register(&self.name, &version, &path, root)?)
     }
 
@@ -165,19 +183,19 @@ impl Listed {
     fn look() -> Self {
         let folder = env::libraries();
         let mut found = libraries::installed(&folder);
-        let in_use = in_use();
+        let (in_use, rtx) = (in_use(), tensorrt_rtx_library());
         if let Some(path) = env::lookup("SIGHTLINE_ONNXRUNTIME") {
             let library = std::path::absolute(&path).unwrap_or_else(|_| path.into());
             let (name, version) = ("SIGHTLINE_ONNXRUNTIME".to_owned(), "unknown".to_owned());
             found.push(Installed { name, version, library, origin: Origin::Path, files: [].into() });
         }
         let line = |mut installed: Installed| {
-            let opened = onnxruntime::library_version(&installed.library);
+            let opened = stated(&installed.name, &installed.library);
             let problem = opened.as_ref().err().map(ToString::to_string);
-            if let Ok(version) = opened {
+            if let Ok((_, version)) = opened {
                 installed.version = version;
             }
-            let in_use = in_use.as_ref() == Some(&installed.library);
+            let in_use = [&in_use, &rtx].into_iter().flatten().any(|library| *library == installed.library);
             Line { loads: problem.is_none(), problem, in_use, installed }
         };
         let size = |library: &libraries::Library| {

@@ -252,7 +252,7 @@ pub(crate) fn complete() -> ReportData {
             bytes: 14_200_000,
             precision: Precision::Fp16,
             max_batch: 64,
-            workspace_mib: 32_768,
+            workspace_mib: Some(32_768),
             timing_cache: Some("benchmarks/engines/timing.cache".into()),
             optimization_level: None,
             build_seconds: 181.0,

@@ -217,7 +217,7 @@ fn configs_name_the_engine_that_was_built_of_their_graph() {
         bytes: 1,
         precision: Precision::Fp16,
         max_batch: 128,
-        workspace_mib: 1,
+        workspace_mib: Some(1),
         timing_cache: None,
         optimization_level: None,
         build_seconds: 1.0,

@@ -210,7 +210,7 @@ impl Installation<'_> {
         let target = self.root.join(DOWNLOADS).join(file);
         let beside = |extension: &str| target.with_file_name(format!("{file}{extension}"));
         let locate = |events: &Events| match self.index {
-            Some(index) => index.locate(self.client, self.library.name, file, events),
+            Some(index) => index.locate(self.client, self.library.project, file, events),
             None => self.pinned().map(Request::new),
         };
         let explain = |refusal: Refusal| match refusal.status {

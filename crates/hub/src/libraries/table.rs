@@ -3,9 +3,11 @@
 /// An inference library that can be installed.
 #[derive(Debug, Clone, Copy)]
 pub struct Library {
-    /// The project's name on the index, by which users ask for it.
+    /// The name by which users ask for it.
     pub name: &'static str,
-    /// The release.
+    /// The project's name on the index.
+    pub project: &'static str,
+    /// The release of the project.
     pub version: &'static str,
     /// What it is, in a line.
     pub about: &'static str,
@@ -13,6 +15,8 @@ pub struct Library {
     pub inside: &'static str,
     /// How the name of the library that a program opens begins.
     pub main: &'static str,
+    /// How the names of the shared libraries begin that are taken.
+    pub parts: &'static [&'static str],
     /// A wheel for each processor.
     pub wheels: &'static [Wheel],
 }
@@ -41,10 +45,12 @@ impl Wheel {
 pub static LIBRARIES: &[Library] = &[
     Library {
         name: "onnxruntime",
+        project: "onnxruntime",
         version: "1.32.0",
         about: "ONNX Runtime for the processor: backend `onnxruntime`",
         inside: "onnxruntime/capi/",
         main: "libonnxruntime.so",
+        parts: &["lib"],
         wheels: &[
             Wheel {
                 architecture: "aarch64",
@@ -62,10 +68,12 @@ pub static LIBRARIES: &[Library] = &[
     },
     Library {
         name: "onnxruntime-gpu",
+        project: "onnxruntime-gpu",
         version: "1.31.1",
         about: "ONNX Runtime with CUDA 13 and TensorRT 10: backends `onnxruntime-cuda`, `onnxruntime-tensorrt` and `onnxruntime`",
         inside: "onnxruntime/capi/",
         main: "libonnxruntime.so",
+        parts: &["lib"],
         wheels: &[
             Wheel {
                 architecture: "aarch64",
@@ -81,6 +89,21 @@ pub static LIBRARIES: &[Library] = &[
             },
         ],
     },
+    Library {
+        name: "tensorrt-rtx",
+        project: "onnxruntime-ep-nv-tensorrt-rtx-cu13",
+        version: "0.5.0",
+        about: "TensorRT for RTX 1.7 with its ONNX parser: `build --backend tensorrt-rtx`",
+        inside: "onnxruntime_ep_nv_tensorrt_rtx/",
+        main: "libtensorrt_rtx.so",
+        parts: &["libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so"],
+        wheels: &[Wheel {
+            architecture: "x86_64",
+            url: "https://files.pythonhosted.org/packages/6b/ea/033a6d73b74a443cbf67247e3700b2a2f5076b37af4b00e433fbbd46fa6d/onnxruntime_ep_nv_tensorrt_rtx_cu13-0.5.0-py3-none-manylinux_2_28_x86_64.whl",
+            sha256: "32f575c633d171b4edf4b53d3bb22b72a6c9c0a850d2982ce9a788a5d40d3298",
+            size: 146_476_965,
+        }],
+    },
 ];
 
 #[cfg(test)]
@@ -93,11 +116,13 @@ mod tests {
         assert!(LIBRARIES.is_sorted_by_key(|library| library.name));
         for library in LIBRARIES {
             assert!(library.inside.ends_with('/') && library.main.starts_with("lib"), "{}", library.name);
+            assert!(library.parts.iter().all(|part| part.starts_with("lib")), "{}", library.name);
+            assert!(library.parts.iter().any(|part| library.main.starts_with(part)), "{}", library.name);
             assert!(library.wheels.is_sorted_by_key(|wheel| wheel.architecture));
             for wheel in library.wheels {
                 assert!(url::Url::parse(wheel.url).is_ok_and(|url| url.scheme() == "https"), "{}", wheel.url);
                 assert!(is_hex(wheel.sha256, 64) && wheel.size > 1 << 20, "{}", wheel.url);
-                let project = library.name.replace('-', "_");
+                let project = library.project.replace('-', "_");
                 let start = format!("{project}-{}-", library.version);
                 assert!(wheel.file().starts_with(&start), "{}", wheel.url);
                 let end = format!("_{}.whl", wheel.architecture);

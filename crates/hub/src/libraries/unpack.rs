@@ -50,11 +50,15 @@ fn part_of(entry: &str, library: &Library) -> Option<String> {
     let file = entry.rsplit('/').next().filter(|file| !file.is_empty())?;
     if let Some(inside) = entry.strip_prefix(library.inside) {
         // Python's own module is no library that others can open.
-        let shared = inside.starts_with("lib") && inside.contains(".so");
-        return (shared && inside == file).then(|| file.to_owned());
+        let is_part = library.parts.iter().any(|part| inside.starts_with(part));
+        let shared = is_part && inside.contains(".so");
+        if shared && inside == file {
+            return Some(file.to_owned());
+        }
     }
     let upper = file.to_ascii_uppercase();
-    let licence = ["LICENSE", "LICENCE", "NOTICE", "THIRDPARTYNOTICES", "PRIVACY", "COPYING"];
+    let licence =
+        ["LICENSE", "LICENCE", "NOTICE", "THIRDPARTYNOTICES", "PRIVACY", "COPYING", "ACKNOWLEDGEMENTS"];
     licence.iter().any(|start| upper.starts_with(start)).then(|| format!("{LICENCES}/{file}"))
 }
 
@@ -77,6 +81,17 @@ mod tests {
             ("onnxruntime-1.32.0.dist-info/METADATA", None),
         ] {
             assert_eq!(part_of(entry, &LIBRARIES[0]).as_deref(), expected, "{entry}");
+        }
+        let rtx = LIBRARIES.iter().find(|library| library.name == "tensorrt-rtx").unwrap();
+        for (entry, expected) in [
+            ("libtensorrt_rtx.so.1.7.1", Some("libtensorrt_rtx.so.1.7.1")),
+            ("libtensorrt_onnxparser_rtx.so.1.7.1", Some("libtensorrt_onnxparser_rtx.so.1.7.1")),
+            // Parts of the plug-in for ONNX Runtime.
+            ("libonnxruntime_providers_nv_tensorrt_rtx.so", None),
+            ("libtensorrt_plugins.so", None),
+            ("Acknowledgements.txt", Some("licences/Acknowledgements.txt")),
+        ] {
+            assert_eq!(part_of(&format!("{}{entry}", rtx.inside), rtx).as_deref(), expected, "{entry}");
         }
     }
 }

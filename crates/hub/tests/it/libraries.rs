@@ -52,10 +52,12 @@ fn pinned(content: &[u8]) -> Library {
     }]));
     Library {
         name: "tinyruntime",
+        project: "tinyruntime",
         version: "1.2.3",
         about: "for tests",
         inside: "tiny/capi/",
         main: "libtiny.so",
+        parts: &["lib"],
         wheels,
     }
 }

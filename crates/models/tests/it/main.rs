@@ -4,6 +4,7 @@
 
 mod detr;
 mod distributions;
+mod engines;
 mod export;
 mod grounding_dino;
 mod hostile;

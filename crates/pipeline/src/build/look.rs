@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use deploy::TensorRt;
-use graph::{EngineLayers, EngineShare, Plan};
+use graph::{EngineLayers, EngineShare, Plan, PlanKind};
 use runtime::tools::trtexec::{Load, Running, Trtexec};
 use serde::Serialize;
 
@@ -44,8 +44,9 @@ pub(crate) fn inspect_engine(path: &Path, trtexec: Option<&Trtexec>) -> Result<E
     let recorded = beside(layers_path).and_then(|bytes| EngineLayers::read(&bytes).ok());
     let layers = match (recorded, trtexec) {
         (Some(layers), _) => Some(layers),
-        (None, Some(trtexec)) => Some(asked(path, &plan, trtexec)?),
-        (None, None) => None,
+        // Neither TensorRT reads the other's engines.
+        (None, Some(trtexec)) if plan.builder == PlanKind::TensorRt => Some(asked(path, &plan, trtexec)?),
+        (None, _) => None,
     };
     let names = |tensors: &[graph::EngineTensor]| tensors.iter().map(|tensor| tensor.name.clone()).collect();
     Ok(EngineFacts {

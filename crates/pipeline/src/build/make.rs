@@ -4,7 +4,6 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use deploy::{Retry, paths};
@@ -14,14 +13,11 @@ use runtime::tools::trtexec::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::Batches;
 use super::history::{self, Past};
+use super::job::{Job, Work, simplified};
 use super::ladder::Attempt;
-use super::shapes::Shapes;
-use super::source::{Place, Source};
-use super::{Batches, Building, Processor};
-use crate::folding::Folding;
-use crate::package::write_model;
-use crate::quantize::open_onnx;
+use super::processor::Processor;
 use crate::run::{Run, StepContext};
 use crate::steps::BUILD;
 use crate::{Blob, Digest, Error, Store};
@@ -31,15 +27,11 @@ const PATIENCE: Duration = Duration::from_hours(6);
 /// How often it is said that a build goes on, when nobody can know how long it takes.
 const SIGN_OF_LIFE: Duration = Duration::from_mins(1);
 
-/// Everything that the engines of one call share.
+/// Makes the engines of one graphics processor.
 pub(super) struct Maker<'a> {
     pub(super) trtexec: &'a Trtexec,
-    pub(super) place: &'a Place,
-    pub(super) source: &'a Source,
-    pub(super) shapes: &'a Shapes,
-    pub(super) options: &'a Building,
+    pub(super) job: &'a Job<'a>,
     pub(super) processor: &'a Processor,
-    pub(super) cancelled: &'a AtomicBool,
 }
 
 /// An engine that was built.
@@ -66,31 +58,24 @@ impl Maker<'_> {
     pub(super) fn make(&self, run: &Run<'_>, batches: Batches, may_shrink: bool) -> Result<Made, Error> {
         let key = self.key(batches, may_shrink)?;
         let label = self.processor.label(&self.stem(batches));
-        run.step_for(&label, BUILD, self.options.fresh, &key, |context| {
+        run.step_for(&label, BUILD, self.job.options.fresh, &key, |context| {
             self.attempts(batches, may_shrink, context)
         })
     }
 
     /// Everything that decides what the engine is. The free memory does not: it only limits.
     fn key(&self, batches: Batches, may_shrink: bool) -> Result<Value, Error> {
-        let digests = |files: &mut dyn Iterator<Item = &PathBuf>| -> Result<Vec<Digest>, Error> {
-            files.map(|file| Digest::of_file(file)).collect()
-        };
-        Ok(json!({
-            "onnx": Digest::of_file(&self.source.onnx)?,
-            "calibration": digests(&mut self.source.calibration.iter())?,
-            "plugins": digests(&mut self.options.plugins.iter())?,
-            "precision": self.options.precision, "batches": batches, "may_shrink": may_shrink,
-            "static_batch": self.options.static_batch, "shapes": self.shapes.at(batches.max),
-            "workspace_mib": self.options.workspace_mib, "level": self.options.level,
-            "gpu": self.processor.gpu, "tensorrt": self.trtexec.version,
-        }))
+        let mut key = self.job.key(batches)?;
+        key["may_shrink"] = may_shrink.into();
+        key["gpu"] = json!(self.processor.gpu);
+        key["tensorrt"] = json!(self.trtexec.version);
+        Ok(key)
     }
 
     /// The engine's path in the package.
     pub(super) fn engine_path(&self, batches: Batches) -> String {
-        let name = &self.place.name;
-        let path = match self.shapes.fixed_batch {
+        let name = &self.job.place.name;
+        let path = match self.job.shapes.fixed_batch {
             Some(batch) => paths::static_engine(name, batch),
             None => paths::engine(name, batches.max),
         };
@@ -110,8 +95,8 @@ impl Maker<'_> {
         context: &StepContext<'_, '_>,
     ) -> Result<Made, Error> {
         let work = Work(context.store().temporary_folder()?);
-        let mut attempt = Attempt::first(batches, self.options.level);
-        let (mut retries, mut onnx, mut logs) = (Vec::new(), self.fixed(&work)?, Vec::new());
+        let mut attempt = Attempt::first(batches, self.job.options.level);
+        let (mut retries, mut onnx, mut logs) = (Vec::new(), self.job.graph(&work)?, Vec::new());
         loop {
             let built = self.once(&onnx, &attempt, &work, context);
             logs.extend(fs::read(work.log()).unwrap_or_default());
@@ -181,22 +166,23 @@ impl Maker<'_> {
         let build = Build {
             onnx,
             engine: &engine,
-            numbers: match self.options.precision {
+            numbers: match self.job.options.precision {
                 deploy::Precision::Fp32 => Numbers::Fp32,
                 deploy::Precision::Fp16 => Numbers::Fp16,
                 deploy::Precision::Int8 => Numbers::Int8 { calibration: calibration.as_deref() },
             },
-            profiles: &self.shapes.profiles(attempt.batches),
-            workspace_mib: workspace_mib(self.options.workspace_mib, self.processor.free_mib),
+            profiles: &self.job.shapes.profiles(attempt.batches),
+            workspace_mib: workspace_mib(self.job.options.workspace_mib, self.processor.free_mib),
             level: attempt.level,
             timing_cache: Some(&times),
             layers: Some(&layers),
-            plugins: &self.options.plugins,
+            plugins: &self.job.options.plugins,
             device: self.processor.device,
         };
         let arguments = build.arguments(self.trtexec.version);
-        let running = Running { folder: &work.0, log: &log, limit: PATIENCE, cancelled: self.cancelled };
-        let past = self.past(attempt.batches)?;
+        let running = Running { folder: &work.0, log: &log, limit: PATIENCE, cancelled: self.job.cancelled };
+        let tensorrt = self.trtexec.version.to_string();
+        let past = self.job.past(&self.processor.gpu.name, tensorrt, attempt.batches)?;
         let started = Instant::now();
         let teller = Teller::new(history::expected(context.store(), &past), context);
         let printed = self.trtexec.run(&arguments, &running, &mut |event| teller.hear(event))?;
@@ -218,31 +204,9 @@ impl Maker<'_> {
         })
     }
 
-    fn past(&self, batches: Batches) -> Result<Past, Error> {
-        let onnx = &self.source.onnx;
-        let meta = fs::metadata(onnx).map_err(|source| Error::Io { path: onnx.clone(), source })?;
-        Ok(Past {
-            gpu: self.processor.gpu.name.clone(),
-            tensorrt: self.trtexec.version.to_string(),
-            precision: self.options.precision,
-            bytes: meta.len(),
-            max_batch: batches.max,
-            seconds: 0.0,
-        })
-    }
-
-    /// The graph to build from: with `--static-batch` a copy whose batch is a number.
-    fn fixed(&self, work: &Work) -> Result<PathBuf, Error> {
-        let onnx = &self.source.onnx;
-        let Some(batch) = self.options.static_batch else { return Ok(onnx.clone()) };
-        let mut model = open_onnx(onnx)?;
-        graph::passes::set_batch(&mut model, graph::passes::Batch::Fixed(batch as usize))?;
-        written(&model, work.file("fixed.onnx"))
-    }
-
     /// The calibration cache with the version of this TensorRT in its first line: another one's is not taken.
     fn calibration(&self, work: &Work) -> Result<Option<PathBuf>, Error> {
-        let Some(cache) = &self.source.calibration else { return Ok(None) };
+        let Some(cache) = &self.job.source.calibration else { return Ok(None) };
         let bytes = fs::read(cache).map_err(|source| Error::Io { path: cache.clone(), source })?;
         let mut content = graph::CalibrationCache::read(&bytes)?;
         content.version = self.trtexec.version.number();
@@ -262,8 +226,8 @@ impl Maker<'_> {
     /// Keeps what a failed build printed beside the engines.
     fn keep_log(&self, batches: Batches, logs: &[u8]) -> Result<PathBuf, Error> {
         let stem = self.stem(batches);
-        let engine = self.place.root.join(self.engine_path(batches));
-        let folder = engine.parent().unwrap_or(&self.place.root);
+        let engine = self.job.place.root.join(self.engine_path(batches));
+        let folder = engine.parent().unwrap_or(&self.job.place.root);
         crate::store::create_dir(folder)?;
         let path = folder.join(format!("{stem}_build.failed.log"));
         fs::write(&path, logs).map_err(|source| Error::Io { path: path.clone(), source })?;
@@ -274,7 +238,7 @@ impl Maker<'_> {
     fn readable(&self, word: &str, build: &Build<'_>, batches: Batches) -> String {
         let engine = self.engine_path(batches);
         let replaced = [
-            (build.onnx, self.source.path.clone()),
+            (build.onnx, self.job.source.path.clone()),
             (build.engine, engine.clone()),
             (build.timing_cache.unwrap_or(build.engine), paths::TIMING_CACHE.to_owned()),
             (build.layers.unwrap_or(build.engine), super::layers_path(&engine)),
@@ -288,41 +252,6 @@ impl Maker<'_> {
             .chain(calibration)
             .fold(word.to_owned(), |word, (path, name)| word.replace(&*path.to_string_lossy(), &name))
     }
-}
-
-/// A folder for what is not finished; gone afterwards.
-pub(super) struct Work(pub(super) PathBuf);
-
-impl Work {
-    pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    pub(super) fn log(&self) -> PathBuf {
-        self.file("trtexec.log")
-    }
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// The graph simplified, in a file; `None` when there was nothing to simplify.
-fn simplified(onnx: &Path, work: &Work) -> Result<Option<PathBuf>, Error> {
-    let mut model = open_onnx(onnx)?;
-    let outcome = Folding::default().simplify(&mut model)?;
-    if outcome.changes.is_empty() {
-        return Ok(None);
-    }
-    written(&model, work.file("simplified.onnx")).map(Some)
-}
-
-fn written(model: &graph::Model, path: PathBuf) -> Result<PathBuf, Error> {
-    let mut file = fs::File::create(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-    write_model(model, &mut file, &path)?;
-    Ok(path)
 }
 
 /// Tells how a build goes on.

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use deploy::{Bound, Check, LayerShare, Precision};
 use graph::{DataType, EngineLayers};
 use runtime::tools::trtexec::EngineSession;
 
-use super::make::{Made, Maker, Work};
+use super::job::Work;
+use super::make::{Made, Maker};
 use super::source::Source;
-use crate::Error;
 use crate::network::Network;
 use crate::run::{Event, Run};
 use crate::steps::{BUILD, verify};
+use crate::{Blob, Error};
 
 /// Shares of the layers that have to compute in a precision, for its name to be true. A builder may leave single layers in
 /// more bits where that is faster; below this it has ignored what it was asked for.
@@ -34,30 +34,10 @@ pub(super) struct Precisions {
 }
 
 impl Maker<'_> {
-    /// Reads the precision back from the layers.
-    pub(super) fn precisions(&self, run: &Run<'_>, made: &Made, name: &str) -> Result<Precisions, Error> {
-        let wanted = self.options.precision;
-        let layers = match &made.layers {
-            Some(blob) => {
-                let path = run.store.path(blob);
-                let bytes = std::fs::read(&path).map_err(|source| Error::Io { path, source })?;
-                Some(EngineLayers::read(&bytes)?)
-            }
-            None => None,
-        };
-        Ok(read_back(layers.as_ref(), wanted, name))
-    }
-
     /// Compares the engine's answers with those of the fp32 graph on real images, at batch 1, in between and at the maximum.
-    pub(super) fn parity(
-        &self,
-        run: &Run<'_>,
-        made: &Made,
-        name: &str,
-        cancelled: &Arc<AtomicBool>,
-    ) -> Result<Vec<Check>, Error> {
+    pub(super) fn parity(&self, run: &Run<'_>, made: &Made, name: &str) -> Result<Vec<Check>, Error> {
         let work = Work(run.store.temporary_folder()?);
-        let source = self.source;
+        let source = self.job.source;
         let engine = run.store.path(&made.engine);
         let session = EngineSession {
             trtexec: self.trtexec.clone(),
@@ -65,17 +45,17 @@ impl Maker<'_> {
             inputs: source.model.graph.inputs.clone(),
             outputs: source.model.graph.outputs.clone(),
             folder: work.0.clone(),
-            plugins: self.options.plugins.clone(),
+            plugins: self.job.options.plugins.clone(),
             device: self.processor.device,
-            cancelled: Arc::clone(cancelled),
+            cancelled: Arc::clone(self.job.cancelled),
         };
         let subject = self.compared(source, name, &engine, made.batches.max);
-        let bounds = self.options.bounds.of(self.options.precision);
-        let images = self.options.images.first(self.options.limit);
+        let bounds = self.job.options.bounds.of(self.job.options.precision);
+        let images = self.job.options.images.first(self.job.options.limit);
         let progress =
             |done, total| run.tell(Event::Progress { step: BUILD.name, unit: "runs", done, total });
         run.tell(Event::Note { step: BUILD.name, message: "comparing its answers with those of the graph" });
-        let smallest = self.shapes.fixed_batch.unwrap_or(made.batches.min);
+        let smallest = self.job.shapes.fixed_batch.unwrap_or(made.batches.min);
         let load = || Ok(Network::of(super::rows::session(session, smallest), &source.detector));
         verify::compare(&subject, load, &images, &bounds, &progress)
     }
@@ -88,16 +68,34 @@ impl Maker<'_> {
         max: u32,
     ) -> verify::Subject<'s> {
         verify::Subject {
-            exact: &self.place.subject.onnx,
-            source: &self.place.subject.detector,
+            exact: &self.job.place.subject.onnx,
+            source: &self.job.place.subject.detector,
             delivered: engine,
             detector: &source.detector,
             name,
-            backend: &self.options.reference,
+            backend: &self.job.options.reference,
             max_batch: max as usize,
             claims: None,
         }
     }
+}
+
+/// Reads the precision back from the layers.
+pub(super) fn precisions(
+    run: &Run<'_>,
+    layers: Option<&Blob>,
+    wanted: Precision,
+    name: &str,
+) -> Result<Precisions, Error> {
+    let layers = match layers {
+        Some(blob) => {
+            let path = run.store.path(blob);
+            let bytes = std::fs::read(&path).map_err(|source| Error::Io { path, source })?;
+            Some(EngineLayers::read(&bytes)?)
+        }
+        None => None,
+    };
+    Ok(read_back(layers.as_ref(), wanted, name))
 }
 
 fn read_back(layers: Option<&EngineLayers>, wanted: Precision, name: &str) -> Precisions {

@@ -38,7 +38,7 @@ impl Maker<'_> {
     ) -> Result<(TensorRt, Vec<String>), Error> {
         let Finished { made, precisions, parity, batch_1, batch_max } = finished;
         let path = self.engine_path(made.batches);
-        let root = &self.place.root;
+        let root = &self.job.place.root;
         let mut files = Vec::new();
         let mut put = |path: String, bytes: &[u8]| {
             write(root, &path, |file| file.write_all(bytes))?;
@@ -48,21 +48,8 @@ impl Maker<'_> {
         for timed in [&batch_1, &batch_max].into_iter().flatten() {
             put(self.processor.log_path(timed.run.batch), &timed.log)?;
         }
-        let tensorrt = self.record(&made, precisions, parity, path.clone(), [batch_1, batch_max])?;
-        let mut json = serde_json::to_vec_pretty(&tensorrt)
-            .map_err(|source| Error::Record { what: BUILD.name.into(), source })?;
-        json.push(b'\n');
-        put(build_path(&path), &json)?;
-        let blobs = [
-            (log_path(&path), Some(&made.log)),
-            (layers_path(&path), made.layers.as_ref()),
-            (path, Some(&made.engine)),
-        ];
-        for (path, blob) in blobs {
-            let Some(blob) = blob else { continue };
-            copy(run, blob, root, &path)?;
-            files.push(path);
-        }
+        let tensorrt = self.record(&made, precisions, parity, path, [batch_1, batch_max])?;
+        files.extend(put_engine(run, root, &tensorrt, [&made.log, &made.engine], made.layers.as_ref())?);
         self.copy_times(run, &mut files)?;
         Ok((tensorrt, files))
     }
@@ -84,15 +71,15 @@ impl Maker<'_> {
             bytes: made.engine.bytes,
             precision: precisions.found,
             max_batch: made.batches.max,
-            workspace_mib: made.workspace_mib,
+            workspace_mib: Some(made.workspace_mib),
             timing_cache: Some(paths::TIMING_CACHE.to_owned()),
             optimization_level: made.level,
             build_seconds: made.seconds,
-            built_from: self.source.path.clone(),
+            built_from: self.job.source.path.clone(),
             build: Some(EngineBuild {
                 tensorrt: self.trtexec.version.to_string(),
                 gpu: self.processor.gpu.name.clone(),
-                source_sha256: Digest::of_file(&self.source.onnx)?.to_string(),
+                source_sha256: Digest::of_file(&self.job.source.onnx)?.to_string(),
                 min_batch: made.batches.min,
                 opt_batch: made.batches.opt,
                 command: made.command.clone(),
@@ -107,10 +94,34 @@ impl Maker<'_> {
     fn copy_times(&self, run: &Run<'_>, files: &mut Vec<String>) -> Result<(), Error> {
         let times = self.timing_cache(&run.store)?;
         let Ok(mut source) = File::open(&times) else { return Ok(()) };
-        write(&self.place.root, paths::TIMING_CACHE, |file| io::copy(&mut source, file).map(drop))?;
+        write(&self.job.place.root, paths::TIMING_CACHE, |file| io::copy(&mut source, file).map(drop))?;
         files.push(paths::TIMING_CACHE.to_owned());
         Ok(())
     }
+}
+
+/// Writes an engine below `root`, with what is recorded, what was printed (the first of `parts`) and what its layers are; the
+/// engine last. Gives the files.
+pub(super) fn put_engine(
+    run: &Run<'_>,
+    root: &Path,
+    tensorrt: &TensorRt,
+    [log, engine]: [&Blob; 2],
+    layers: Option<&Blob>,
+) -> Result<Vec<String>, Error> {
+    let path = &tensorrt.engine.path;
+    let mut json = serde_json::to_vec_pretty(tensorrt)
+        .map_err(|source| Error::Record { what: BUILD.name.into(), source })?;
+    json.push(b'\n');
+    write(root, &build_path(path), |file| file.write_all(&json))?;
+    let mut files = vec![build_path(path)];
+    let blobs = [(log_path(path), Some(log)), (layers_path(path), layers), (path.clone(), Some(engine))];
+    for (path, blob) in blobs {
+        let Some(blob) = blob else { continue };
+        copy(run, blob, root, &path)?;
+        files.push(path);
+    }
+    Ok(files)
 }
 
 fn copy(run: &Run<'_>, blob: &Blob, root: &Path, path: &str) -> Result<(), Error> {

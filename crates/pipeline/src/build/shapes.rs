@@ -2,9 +2,9 @@
 
 use detect::Detector;
 use graph::{Dim, Model, ValueInfo};
-use runtime::tools::trtexec::Profile;
+use runtime::tools::Profile;
 
-use super::Batches;
+use super::{Batches, Building};
 use crate::Error;
 
 /// The inputs of a graph as an engine takes them.
@@ -66,6 +66,23 @@ impl Shapes {
             inputs.push(Input { name: info.name.clone(), rest });
         }
         Ok(Self { inputs, fixed_batch })
+    }
+
+    /// Whether the batches that were asked for can be had.
+    ///
+    /// # Errors
+    /// [`Error::Options`] when the graph in the file `name` takes one batch only, and it is another one.
+    pub(super) fn take(&self, options: &Building, name: &str) -> Result<(), Error> {
+        let asked = options.batches.filter(|_| options.static_batch.is_none());
+        match (self.fixed_batch, asked) {
+            (Some(fixed), Some(batches)) if batches != Batches::only(fixed) => {
+                let reason = format!(
+                    "`{name}` takes {fixed} images at a time: make its batch open before (`sightline optimize --batch dynamic`)"
+                );
+                Err(Error::Options(reason))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the builder is told.

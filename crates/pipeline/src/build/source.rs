@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use deploy::{PackageName, Precision, paths};
 use detect::Detector;
 use graph::{DataType, Dim, Facts, Model};
-use runtime::tools::trtexec::{Generation, Version};
 
+use super::Builder;
 use crate::steps::verify::carried;
 use crate::{Error, ExportOptions, Subject, map_file};
 
@@ -71,7 +71,7 @@ impl Place {
     pub(super) fn source(
         &self,
         precision: Precision,
-        version: Version,
+        builder: &Builder,
         calibration: Option<&Path>,
     ) -> Result<Source, Error> {
         let own = self.open_source(&self.subject.onnx, None)?;
@@ -79,7 +79,7 @@ impl Place {
         let is_half =
             facts.precisions.iter().any(|share| share.dtype == DataType::F16 && share.parameter_share > 0.5);
         let is_rounded = own.model.graph.nodes.iter().any(|node| node.op_type == "QuantizeLinear");
-        let by_flags = version.generation() == Generation::Flags;
+        let by_flags = builder.takes_precision_by_flags();
         match precision {
             Precision::Fp32 => Ok(own),
             Precision::Fp16 if by_flags || is_half => Ok(own),
@@ -87,7 +87,7 @@ impl Place {
             _ => {
                 let cache = calibration.map(Path::to_owned).or_else(|| self.calibration());
                 match cache.filter(|_| by_flags) {
-                    None => self.variant(precision, version),
+                    None => self.variant(precision, builder),
                     cache => self.open_source(&self.subject.onnx, cache),
                 }
             }
@@ -104,7 +104,7 @@ impl Place {
     }
 
     /// The graph of another precision: of the package, or beside the ONNX file.
-    fn variant(&self, precision: Precision, version: Version) -> Result<Source, Error> {
+    fn variant(&self, precision: Precision, builder: &Builder) -> Result<Source, Error> {
         let beside = || {
             let stem = self.subject.onnx.file_stem().unwrap_or_default().to_string_lossy();
             self.subject.onnx.with_file_name(format!("{stem}_{precision}.onnx"))
@@ -112,7 +112,7 @@ impl Place {
         let of_package = |package: &PathBuf| package.join(paths::model(&self.name, precision));
         let file = self.package.as_ref().map_or_else(beside, of_package);
         if !file.is_file() {
-            return Err(Error::NoVariant { file, precision, tensorrt: version.to_string() });
+            return Err(Error::NoVariant { file, precision, tensorrt: builder.version() });
         }
         self.open_source(&file, None)
     }

@@ -7,7 +7,8 @@ use deploy::TrtexecRun;
 use runtime::tools::trtexec::{Cause, Load, Log, Running};
 
 use super::Batches;
-use super::make::{Made, Maker, Work};
+use super::job::Work;
+use super::make::{Made, Maker};
 use crate::Error;
 use crate::run::{Event, Run};
 use crate::steps::BUILD;
@@ -15,7 +16,7 @@ use crate::steps::BUILD;
 /// Loading a large engine, warming up and counting.
 const PATIENCE: Duration = Duration::from_mins(15);
 /// Where the search begins and where it ends.
-const FIRST_BATCH: u32 = 64;
+pub(super) const FIRST_BATCH: u32 = 64;
 const LARGEST_BATCH: u32 = 512;
 /// The percentile that is reported.
 const PERCENTILE: f64 = 99.0;
@@ -42,11 +43,11 @@ impl Maker<'_> {
         let (engine, log) = (run.store.path(&made.engine), work.log());
         let load = Load {
             engine: &engine,
-            shapes: &self.shapes.at(batch),
-            plugins: &self.options.plugins,
+            shapes: &self.job.shapes.at(batch),
+            plugins: &self.job.options.plugins,
             device: self.processor.device,
         };
-        let running = Running { folder: &work.0, log: &log, limit: PATIENCE, cancelled: self.cancelled };
+        let running = Running { folder: &work.0, log: &log, limit: PATIENCE, cancelled: self.job.cancelled };
         run.tell(Event::Note { step: BUILD.name, message: &format!("timing batch {batch}") });
         let printed = self.trtexec.run(&load.timing(self.trtexec.version), &running, &mut |_| {})?;
         let log = fs::read(&log).map_err(|source| Error::Io { path: log, source })?;
@@ -77,15 +78,17 @@ impl Maker<'_> {
 
     /// The batches that leave no choice.
     fn asked(&self) -> Option<Batches> {
-        let fixed = self.shapes.fixed_batch.map(Batches::only);
-        fixed.or(self.options.batches).or_else(|| (!self.options.timed).then(|| Batches::up_to(FIRST_BATCH)))
+        let fixed = self.job.shapes.fixed_batch.map(Batches::only);
+        fixed
+            .or(self.job.options.batches)
+            .or_else(|| (!self.job.options.timed).then(|| Batches::up_to(FIRST_BATCH)))
     }
 
     fn candidate(&self, run: &Run<'_>, batches: Batches, may_shrink: bool) -> Result<Candidate, Error> {
         // One batch only was meant literally.
-        let may_shrink = may_shrink && self.shapes.fixed_batch.is_none();
+        let may_shrink = may_shrink && self.job.shapes.fixed_batch.is_none();
         let made = self.make(run, batches, may_shrink)?;
-        let at_max = self.options.timed.then(|| self.time(run, &made, made.batches.max)).transpose()?;
+        let at_max = self.job.options.timed.then(|| self.time(run, &made, made.batches.max)).transpose()?;
         Ok(Candidate { made, at_max })
     }
 

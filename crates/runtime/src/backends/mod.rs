@@ -27,7 +27,7 @@ pub fn backend(name: &str) -> Result<&'static dyn Backend, Error> {
 /// Libraries trust a graph's constants in places: a `Slice` with a step of 0 panics in `rten`, at loading where it is a
 /// constant. A server that checks uploaded models must outlive that. What cannot be fenced is memory: a graph that asks
 /// for an impossible amount ends the process.
-fn fenced<T>(backend: &'static str, call: impl FnOnce() -> T) -> Result<T, Error> {
+pub(crate) fn fenced<T>(backend: &'static str, call: impl FnOnce() -> T) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
         let message = payload
             .downcast_ref::<&str>()

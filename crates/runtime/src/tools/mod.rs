@@ -7,7 +7,11 @@ pub mod gst_launch;
 pub mod make;
 pub mod nvidia_smi;
 pub mod nvinfer;
+mod profile;
 pub mod programs;
 pub mod python_exporter;
 pub mod tao_converter;
+pub mod tensorrt_rtx;
 pub mod trtexec;
+
+pub use profile::Profile;

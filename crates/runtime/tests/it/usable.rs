@@ -34,14 +34,15 @@ fn name_library() {
             onnxruntime::use_library(Path::new(&path)).unwrap();
             // Whoever names a library wants it tested: here a skip would be a lie.
             onnxruntime::CPU.probe().unwrap();
-        } else if let Some(path) = installed() {
+        } else if let Some(path) = installed("onnxruntime-1", "libonnxruntime.so") {
             onnxruntime::use_library(&path).unwrap();
         }
     });
 }
 
-/// What `sightline runtime install onnxruntime` left in the data folder.
-fn installed() -> Option<PathBuf> {
+/// What `sightline runtime install` left in the data folder: the file that begins with `library`, in the folder that begins
+/// with `name`.
+pub(crate) fn installed(name: &str, library: &str) -> Option<PathBuf> {
     let data = variable("SIGHTLINE_DATA")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(variable("XDG_DATA_HOME")?).join("sightline")))
@@ -50,8 +51,8 @@ fn installed() -> Option<PathBuf> {
     let named = |path: &PathBuf, start: &str| {
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(start))
     };
-    let folder = entries(&data.join("runtime")).find(|path| named(path, "onnxruntime-1"))?;
-    entries(&folder).find(|path| named(path, "libonnxruntime.so"))
+    let folder = entries(&data.join("runtime")).find(|path| named(path, name))?;
+    entries(&folder).find(|path| named(path, library))
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment which library to use")]

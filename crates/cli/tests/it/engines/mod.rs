@@ -1,6 +1,7 @@
 //! `build` with a script in place of `trtexec`: real child processes, real files, real answers of the graph.
 
 mod deepstream;
+mod rtx;
 pub(crate) mod stand_in;
 
 use std::fs;

@@ -331,7 +331,10 @@ pub(super) fn engine_rows(tensorrt: &TensorRt) -> Vec<(&'static str, Text)> {
         ("Engine size", bytes(engine.bytes).into()),
         ("Precision (read from the layers)", engine.precision.to_string().into()),
         ("Maximum batch", engine.max_batch.to_string().into()),
-        ("Workspace", format!("{} MiB", count(engine.workspace_mib)).into()),
+        (
+            "Workspace",
+            engine.workspace_mib.map_or("no limit".into(), |mib| format!("{} MiB", count(mib)).into()),
+        ),
         ("Timing cache", engine.timing_cache.as_ref().map_or("none".into(), |path| Text::new().code(path))),
         ("Build time", crate::report::format::seconds(engine.build_seconds).into()),
     ];

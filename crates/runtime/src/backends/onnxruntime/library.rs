@@ -15,6 +15,7 @@ use ort::sys::OrtApiBase;
 
 use crate::Error;
 use crate::backends::fenced;
+use crate::loading::opening_failed;
 
 /// The oldest release whose functions are used: 1.17.
 const OLDEST_MINOR: u32 = ort::MINOR_VERSION;
@@ -91,17 +92,6 @@ fn stated_version(path: &Path) -> Result<String, String> {
     // Some releases leave threads and exit handlers behind, so a library that was opened is never closed.
     std::mem::forget(library);
     Ok(version)
-}
-
-/// The system's words; they hold the path once more, which the caller has said already.
-fn opening_failed(path: &Path, error: &libloading::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = error.to_string();
-        cause = error.source();
-    }
-    text.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&text).to_owned()
 }
 
 /// The library in use, loaded at the first call.

@@ -19,7 +19,7 @@ pub use encode::{Encoder, Encoding};
 pub use facts::VideoFacts;
 pub use process::Stop;
 
-use super::gst_inspect;
+use super::{gst_inspect, programs};
 use crate::Error;
 
 const TOOL: &str = "gst-launch-1.0";

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{Generation, Trtexec, Version};
+use crate::tools::Profile;
 
 /// Seconds of counting, and milliseconds before it.
 const SECONDS: u32 = 10;
@@ -27,19 +28,6 @@ pub enum Numbers<'a> {
         /// Scales of the tensors, for TensorRT up to 10.
         calibration: Option<&'a Path>,
     },
-}
-
-/// The shapes that an input may have. Sizes that are the same throughout are fixed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Profile {
-    /// The input's name.
-    pub tensor: String,
-    /// The smallest shape.
-    pub min: Vec<usize>,
-    /// The shape that the engine is made fastest for.
-    pub opt: Vec<usize>,
-    /// The largest shape.
-    pub max: Vec<usize>,
 }
 
 /// A build. All paths have to be absolute.

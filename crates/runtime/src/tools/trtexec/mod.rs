@@ -14,7 +14,7 @@ mod run;
 mod session;
 mod version;
 
-pub use command::{Build, Load, Numbers, Profile, quoted, workspace_mib};
+pub use command::{Build, Load, Numbers, quoted, workspace_mib};
 pub use failure::{Cause, Failure};
 pub use find::Trtexec;
 pub use log::{Log, Performance, Statistics};
