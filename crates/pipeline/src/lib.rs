@@ -139,6 +139,7 @@ pub fn import(request: &Request, hub: &hub::Config, run: &Run<'_>) -> Result<Imp
     let measured = job.measure(&variants, run)?;
     let mut measurements = job.measurements(&run.taken(), &variants, &measured);
     measurements.tensorrt = build::kept(&folder, &manifest);
+    (measurements.deepstream, measurements.video) = video::kept(&folder, &manifest);
     let facts = job.facts(&manifest, &measurements, &proof, &delivered);
     let reports = run.step(REPORT, &facts, |context| report::report(&facts, &delivered.files, context))?;
     if run.mode() == Mode::Execute {

@@ -188,6 +188,13 @@ fn a_video_becomes_kitti_files_a_drawn_video_and_a_passed_gate() {
     assert_eq!(names, ["00_000_000000.txt", "00_000_000003.txt", "00_000_000006.txt"]);
     assert_eq!(frames_in(&video, (642, 480)), 9);
 
+    // An import of the same model keeps what was recorded.
+    let imported = Ran::of(sightline(bench.home.path()).args(import_arguments()));
+    assert_eq!(imported.code, Some(0), "{}", imported.stderr);
+    let kept: Value =
+        serde_json::from_slice(&fs::read(bench.path("models/shapes/measurements.json")).unwrap()).unwrap();
+    assert_eq!((&kept["video"]["frames_read"], video.is_file()), (&9.into(), true));
+
     // Asked for more than there is to find, the gate is not passed.
     let text =
         fs::read_to_string(&annotations).unwrap().replace("\"file_name\": \"0000", "\"file_name\": \"1000");

@@ -165,7 +165,6 @@ fn every_architecture_is_parsed_in_every_form() {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "how long builds take is worth seeing")]
 #[test]
 fn every_architecture_becomes_an_engine() {
     let Some(builder) = builder("every_architecture_becomes_an_engine") else { return };

@@ -13,3 +13,4 @@ pub use deepstream::{Streamed, Streaming, stream};
 pub use gate::Gate;
 pub use known::KnownFrames;
 pub use local::{Played, Playing, play};
+pub(crate) use record::kept;

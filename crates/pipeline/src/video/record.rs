@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use deploy::{Capture, DeepStream, LocalRun};
+use deploy::{Capture, DeepStream, LocalRun, Manifest, Precision, paths};
 
 use super::local::Played;
 use crate::Error;
-use crate::build::amend;
+use crate::build::{amend, read_measurements};
+use crate::subject::read_manifest;
 
 /// What the report calls the command.
 const LOCAL: &str = "Play a video";
@@ -46,6 +47,17 @@ pub(super) fn deepstream(
         }
         measurements.deepstream = Some(run.clone());
     })
+}
+
+/// What is recorded of videos in the package that is about to be replaced, as long as its graph stays.
+pub(crate) fn kept(older: &Path, manifest: &Manifest) -> (Option<DeepStream>, Option<LocalRun>) {
+    let path = paths::model(&manifest.name, Precision::Fp32);
+    let digest = |manifest: &Manifest| Some(manifest.artefact(&path)?.sha256.clone());
+    let is_same = read_manifest(older).is_ok_and(|older| digest(&older) == digest(manifest));
+    match read_measurements(older) {
+        Ok(measured) if is_same => (measured.deepstream, measured.video),
+        _ => (None, None),
+    }
 }
 
 /// The file's name: where it lies on this machine is nobody's concern.

@@ -117,7 +117,7 @@ mod tests {
     fn the_start_does_not_count() {
         let log = PerfLog::read(ONE);
         assert_eq!((log.streams, log.lines.len()), (1, 4));
-        assert!((log.total().unwrap() - (59.97 + 59.90) / 2.0).abs() < 1e-9);
+        assert!((log.total().unwrap() - f64::midpoint(59.97, 59.90)).abs() < 1e-9);
         assert_eq!(PerfLog::read("**PERF:  FPS 0 (Avg)\t\n**PERF:  0.00 (0.00)\t\n").total(), None);
         // One interval only, which began with the start.
         assert_eq!(PerfLog::read("**PERF:  FPS 0 (Avg)\t\n**PERF:  51.5 (51.5)\t\n").total(), None);
@@ -134,8 +134,8 @@ mod tests {
             **PERF:  30.00 (29.98)\t30.00 (29.96)\t33.00 (29.90)\t\n";
         let whole = PerfLog::read(lines);
         assert_eq!(whole.steady().len(), 2);
-        assert!((whole.total().unwrap() - (90.0 + 93.0) / 2.0).abs() < 1e-9);
-        assert!((whole.by_stream()[2] - (29.94 + 33.0) / 2.0).abs() < 1e-9);
+        assert!((whole.total().unwrap() - f64::midpoint(90.0, 93.0)).abs() < 1e-9);
+        assert!((whole.by_stream()[2] - f64::midpoint(29.94, 33.0)).abs() < 1e-9);
         for cut in [
             "**PERF:  30.00 (29.98)\t30.00 (29.9",
             "**PERF:  30.00 (29.98)\t30.0",

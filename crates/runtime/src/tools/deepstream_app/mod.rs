@@ -45,6 +45,8 @@ impl DeepStreamApp {
     /// [`Error::ToolMissing`].
     pub fn find(root: Option<&Path>, path: Option<&OsStr>) -> Result<Self, Error> {
         let root = root.map_or_else(|| PathBuf::from(INSTALLED), Path::to_owned);
+        // Programs run in other folders.
+        let root = std::path::absolute(&root).unwrap_or(root);
         let mut folders: Vec<PathBuf> =
             path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
         folders.push(root.join("bin"));

@@ -36,7 +36,9 @@ fn last_page_is_cut(tail: &[u8]) -> bool {
         let lengths = tail.get(at + 27..at + 27 + usize::from(*count))?;
         Some(27 + lengths.len() + lengths.iter().map(|length| usize::from(*length)).sum::<usize>())
     });
-    length.is_none_or(|length| at + length > tail.len())
+    let Some(rest) = length.and_then(|length| tail.get(at + length..)) else { return true };
+    // Of the next page only its first bytes may be left.
+    !rest.is_empty() && b"OggS\0".starts_with(rest)
 }
 
 /// A box is its length and its name, 4 bytes each; length 1 is followed by 8 bytes of length, 0 reaches to the end.
