@@ -393,7 +393,7 @@ fn what_is_not_there_is_told_with_the_way_out() {
         "{}",
         int8.stderr
     );
-    for wrong in [["--batch", "8:4:2"], ["--backend", "tensorrt-rtx"], ["--level", "9"]] {
+    for wrong in [["--batch", "8:4:2"], ["--backend", "tensorrt"], ["--level", "9"]] {
         let ran = bench.build(&["models/shapes", wrong[0], wrong[1]]);
         assert_eq!(ran.code, Some(2), "{wrong:?}: {}", ran.stderr);
     }

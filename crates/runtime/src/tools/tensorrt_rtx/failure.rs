@@ -106,6 +106,8 @@ impl Failure {
         if op == "EfficientNMS_TRT" {
             "it has no plug-ins: `sightline optimize MODEL --suppress-in-graph onnx` writes suppression with ONNX's own \
              operator; `--backend trtexec` has the plug-in"
+        } else if self.reason.contains("Turing") {
+            "Turing (7.5) multiplies no matrices in float32 with this TensorRT: build for 8.0 and later, or with `--backend trtexec`"
         } else if self.reason.contains("same input types") || self.reason.contains("types") {
             "it takes every type from the graph as it is: float16 is made by `sightline optimize MODEL --fp16`, eight bits by \
              `sightline quantize MODEL --calibrate DIR`"
@@ -194,6 +196,7 @@ fn reason(text: &str, node: Option<&FailedNode>) -> String {
         None => &text,
     };
     let text = text.split(" In ").next().unwrap_or(text);
+    let text = text.strip_prefix('[').and_then(|text| text.split_once("] ")).map_or(text, |(_, rest)| rest);
     let text = match node.and_then(|node| text.strip_prefix(&node.name)) {
         Some(rest) => rest.trim_start_matches([':', ' ']),
         None => text,
@@ -291,6 +294,15 @@ mod tests {
             failure.to_string(),
             "no engine can be built with node `head.conv` (Conv): Could not find any implementation for node head.conv"
         );
+        let text = "[pass.cpp:337: check_turing_op_compatibility] Cannot compile operation 'head.conv1' for Turing (SM75): FP32 \
+                    GEMM is not supported Error";
+        let failure = Failure::building(&errors_of(&[DRIVER, text]), &graph, "no engine");
+        assert!(
+            failure.to_string().starts_with(
+                "no engine can be built with node `head.conv1` (Conv): Cannot compile operation"
+            ),
+            "{failure}"
+        );
         let failure = Failure::building(&errors_of(&[DRIVER]), &graph, "no engine");
         assert_eq!(failure.to_string(), "no engine can be built with the graph: no engine");
     }
@@ -307,6 +319,11 @@ mod tests {
         let types =
             "ElementWiseOperation SUM must have same input types. But they are of types Float and Half";
         assert!(failure("Add", types).hint().contains("--fp16"));
+        assert!(
+            failure("MatMul", "for Turing (SM75): FP32 GEMM is not supported")
+                .hint()
+                .contains("8.0 and later")
+        );
         assert!(failure("Det", "it has no such operator").hint().contains("--backend trtexec"));
     }
 }
