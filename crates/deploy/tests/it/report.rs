@@ -107,7 +107,7 @@ fn what_is_null_is_not_measured_here() {
 
     let plain = rendered(&data::plain());
     assert!(section(markdown(&plain), 5).contains("sightline build models/shapes-rtdetr --backend trtexec"));
-    assert!(section(markdown(&plain), 8).contains("deepstream-app -c "));
+    assert!(section(markdown(&plain), 8).contains("sightline run deepstream "));
     for tree in [&plain, &rendered(&data::complete())] {
         assert!(!markdown(tree).contains("(fill"));
         assert!(!markdown(tree).contains("NaN"));
