@@ -1,6 +1,6 @@
 //! `doctor`: what this machine can do, what is missing for which job, and the command that repairs it.
 //!
-//! [`facts`] looks and does not judge, [`checks`] and [`engines`] judge and do not look.
+//! `facts` looks and does not judge, `checks` and `engines` judge and do not look.
 
 mod checks;
 mod engines;
