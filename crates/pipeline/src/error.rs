@@ -1,6 +1,6 @@
 //! What can go wrong in the flow, and which of the documented outcomes it is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a command stopped.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +154,14 @@ pub enum Error {
         /// What is not right.
         source: Box<detect::Error>,
     },
+    /// A video that cannot be decoded.
+    #[error("`{}`: {source}", path.display())]
+    Video {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        source: Box<runtime::Error>,
+    },
     /// The backend could not run the graph.
     #[error(transparent)]
     Runtime(Box<runtime::Error>),
@@ -188,6 +196,14 @@ impl From<models::Error> for Error {
 }
 
 impl Error {
+    /// What a decoder says becomes an error of its video; everything else stays.
+    pub(crate) fn of_video(path: &Path) -> impl Fn(runtime::Error) -> Self {
+        move |error| match error {
+            runtime::Error::Tool { .. } => Self::Video { path: path.to_owned(), source: Box::new(error) },
+            other => other.into(),
+        }
+    }
+
     /// The program's exit code for this error, by the documented table.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -207,6 +223,7 @@ impl Error {
             | Self::NotDescribed { .. }
             | Self::UnknownKind { .. }
             | Self::InFile { .. }
+            | Self::Video { .. }
             | Self::Deploy(deploy::Error::Json { .. } | deploy::Error::Schema { .. }) => 11,
             Self::NoExactGraph { .. } => 10,
             Self::NoEngine { .. } | Self::NoTarget { .. } => 30,
@@ -238,6 +255,7 @@ impl Error {
     /// The way out, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Video { source, .. } => source.hint(),
             Self::Io { source, .. } | Self::Graph(graph::Error::Write(source)) => match source.kind() {
                 std::io::ErrorKind::StorageFull => {
                     Some("make room, then run the same command again: finished steps are kept".into())

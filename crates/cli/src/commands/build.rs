@@ -119,6 +119,10 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     if args.model.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("etlt")) {
         return convert(&args, &cancelled, output);
     }
+    if !args.model.exists() {
+        let missing = std::io::ErrorKind::NotFound.into();
+        return Err(Error::Io { path: args.model, source: missing }.into());
+    }
     let builder = args.builder()?;
     output.say(&format!("    build  TensorRT {} ({})", builder.version(), builder.place().display()));
     let images = match &args.images {

@@ -233,9 +233,9 @@ fn wrong_videos_have_one_clear_outcome_each() {
     fs::write(bench.path("text.mp4"), "no video at all\n").unwrap();
     fs::write(bench.path("empty.ogv"), "").unwrap();
     let cases = [
-        ("cut.ogv", 1, "was cut off"),
-        ("text.mp4", 1, "Could not determine type of stream"),
-        ("empty.ogv", 1, "error: `gst-launch-1.0`"),
+        ("cut.ogv", 11, "`cut.ogv`: `gst-launch-1.0`: the file was cut off"),
+        ("text.mp4", 11, "Could not determine type of stream"),
+        ("empty.ogv", 11, "error: `empty.ogv`"),
         ("nothing.mp4", 10, "nothing.mp4"),
         ("models", 2, "models"),
     ];

@@ -78,6 +78,12 @@ fn gpu(facts: &Facts) -> Judged {
         format!("{}{memory}, driver {}{capability}", gpu.name, gpu.driver)
     });
     let described: Vec<String> = described.collect();
+    if let (true, Some(reason)) = (described.is_empty(), &facts.broken_driver) {
+        return wrong(
+            reason.clone(),
+            "the driver is there and does not answer: restart the machine, or install it again for the running kernel",
+        );
+    }
     match (&described[..], &facts.jetson) {
         ([], Some(release)) => ok(format!("Jetson: {}", release.trim_start_matches(['#', ' ']))),
         ([], None) => missing(
@@ -215,7 +221,7 @@ fn triton(facts: &Facts) -> Judged {
             ok(format!("no `tritonserver`, but {} to run `nvcr.io/nvidia/tritonserver` in", docker.display()))
         }
         (None, None) => missing(
-            "neither `tritonserver` nor docker",
+            "neither `tritonserver` nor a docker that answers",
             "install docker with NVIDIA's container toolkit; the package's README for Triton has the command",
         ),
     }
@@ -291,6 +297,7 @@ mod tests {
     fn bare() -> Facts {
         Facts {
             machine: Machine { gpus: Vec::new(), ..Machine::detect() },
+            broken_driver: None,
             jetson: None,
             cuda: None,
             nvcc: None,
@@ -369,7 +376,9 @@ mod tests {
     #[test]
     fn what_does_not_go_together_is_wrong() {
         let older = Version { major: 8, minor: 6, patch: 1 };
-        let cases: [(&str, Facts, &str); 6] = [
+        let failing = Some("nvidia-smi: exit status: 9".to_owned());
+        let cases: [(&str, Facts, &str); 7] = [
+            ("GPU", Facts { broken_driver: failing, ..bare() }, "exit status: 9"),
             ("TensorRT", Facts { nvinfer: vec![older], ..server() }, "8.6.1"),
             ("CUDA", Facts { cuda: Some("12.4".into()), ..server() }, "12.4"),
             ("DeepStream", Facts { deepstream_app: None, ..server() }, "without `deepstream-app`"),

@@ -38,6 +38,8 @@ type BackendState = Result<String, (String, Option<String>)>;
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
     pub(super) machine: Machine,
+    /// Why the driver gives no answer, though its program is there.
+    pub(super) broken_driver: Option<String>,
     /// The first line of a Jetson's release.
     pub(super) jetson: Option<String>,
     /// The newest CUDA that the driver runs.
@@ -71,7 +73,10 @@ impl Facts {
     /// Looks. Programs are given a few seconds each.
     pub(super) fn gather(looking: &Looking) -> Self {
         let path = looking.path.as_deref();
-        let find = |name: &str, places: &[&str]| programs::find(name, path, places);
+        let find = |name: &str, places: &[&str]| {
+            let places: Vec<&Path> = places.iter().map(Path::new).collect();
+            programs::find(name, path, &places)
+        };
         let said = |program: Option<PathBuf>, arguments: &[&str]| programs::lines(&program?, arguments);
         let trtexec = Trtexec::find(looking.trtexec.as_deref(), path);
         let gstreamer = GstInspect::find(path).map(|inspect| {
@@ -86,6 +91,7 @@ impl Facts {
         let python = said(find("python3", &[]), &["--version"]);
         Self {
             machine: Machine::detect(),
+            broken_driver: nvidia_smi::gpus().err().map(|error| error.to_string()),
             jetson: first_line("/etc/nv_tegra_release"),
             cuda: nvidia_smi::cuda(path),
             nvcc: nvcc.and_then(|lines| release(&lines)),
@@ -98,7 +104,8 @@ impl Facts {
             gstreamer,
             backends: backends.collect(),
             tritonserver: find("tritonserver", &["/opt/tritonserver/bin"]),
-            docker: find("docker", &[]),
+            // Its client says its version only where a daemon answers.
+            docker: find("docker", &[]).filter(|docker| programs::lines(docker, &["version"]).is_some()),
             ros: looking.ros.clone(),
             ros2: find("ros2", &[]),
             python: python.and_then(|lines| lines.first()?.strip_prefix("Python ").map(str::to_owned)),

@@ -1,6 +1,7 @@
 //! Decoding, detection and encoding side by side. Between two of them wait at most a few frames, whatever the video's
 //! length.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -17,6 +18,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// What goes in.
 pub(super) struct Flow<'a> {
+    pub(super) video: &'a Path,
     pub(super) decoder: Decoder,
     pub(super) frames: Frames,
     /// Width and height of the frames.
@@ -34,12 +36,12 @@ impl Flow<'_> {
     /// number of frames.
     ///
     /// # Errors
-    /// Those of `look`; [`runtime::Error::Tool`] of a child; [`runtime::Error::Cancelled`].
+    /// Those of `look`; [`Error::Video`] of the decoder, [`runtime::Error::Tool`] of the encoder; [`runtime::Error::Cancelled`].
     pub(super) fn run(
         self,
         mut look: impl FnMut(u64, &Image) -> Result<Detections, Error>,
     ) -> Result<u64, Error> {
-        let Self { decoder, frames, size, encoder, labels, most, cancelled } = self;
+        let Self { video, decoder, frames, size, encoder, labels, most, cancelled } = self;
         let (to_look, seen) = sync_channel(WAITING);
         let (to_draw, looked) = sync_channel::<(Image, Detections)>(WAITING);
         let stops: Vec<Stop> =
@@ -64,9 +66,10 @@ impl Flow<'_> {
         }
         let count = looked?;
         let broken = |_| Error::Options("a thread of the video broke off".into());
-        let is_whole = read.map_err(broken)??;
+        let of_video = Error::of_video(video);
+        let is_whole = read.map_err(broken)?.map_err(&of_video)?;
         if is_whole {
-            decoder.finish()?;
+            decoder.finish().map_err(&of_video)?;
         }
         written.map_err(broken)??;
         Ok(count)

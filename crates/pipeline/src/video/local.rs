@@ -93,7 +93,7 @@ pub fn play(
     if fs::metadata(&playing.video).map_err(at)?.is_dir() {
         return Err(at(std::io::ErrorKind::IsADirectory.into()));
     }
-    let facts = gstreamer.facts(&playing.video, cancelled)?;
+    let facts = gstreamer.facts(&playing.video, cancelled).map_err(Error::of_video(&playing.video))?;
     let size = (facts.width, facts.height);
     let fixture = playing.annotations.as_ref();
     let fixture =
@@ -179,7 +179,7 @@ fn run(
     let (decoder, frames) = gstreamer.decode(&playing.video, place.facts)?;
     let most = playing.frames.unwrap_or(u64::MAX);
     let size = (place.facts.width, place.facts.height);
-    let flow = Flow { decoder, frames, size, encoder, labels, most, cancelled };
+    let flow = Flow { video: &playing.video, decoder, frames, size, encoder, labels, most, cancelled };
     let (mut found, mut last) = (Vec::new(), Detections::default());
     let count = flow.run(|number, image| {
         if number.is_multiple_of(playing.every.max(1)) {

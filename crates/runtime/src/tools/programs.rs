@@ -11,9 +11,9 @@ use super::child::{self, Heard};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The first program of this name on `path` (the value of `PATH`), else in one of `places`.
-pub fn find(name: &str, path: Option<&OsStr>, places: &[&str]) -> Option<PathBuf> {
+pub fn find(name: &str, path: Option<&OsStr>, places: &[&Path]) -> Option<PathBuf> {
     let on_path = path.into_iter().flat_map(std::env::split_paths);
-    let folders = on_path.chain(places.iter().map(PathBuf::from));
+    let folders = on_path.chain(places.iter().map(|place| place.to_path_buf()));
     folders.map(|folder| folder.join(name)).find(|program| is_program(program))
 }
 
@@ -51,8 +51,8 @@ mod tests {
     fn a_program_is_found_and_speaks() {
         let shell = find("sh", Some(OsStr::new("/nowhere:/usr/bin:/bin")), &[]).unwrap();
         assert!(shell.ends_with("sh"));
-        assert_eq!(find("sh", None, &["/bin"]), Some(PathBuf::from("/bin/sh")));
-        assert_eq!(find("no-such-program", Some(OsStr::new("/bin")), &["/usr/bin"]), None);
+        assert_eq!(find("sh", None, &[Path::new("/bin")]), Some(PathBuf::from("/bin/sh")));
+        assert_eq!(find("no-such-program", Some(OsStr::new("/bin")), &[Path::new("/usr/bin")]), None);
         assert_eq!(lines(&shell, &["-c", "echo a; echo b >&2"]).map(|lines| lines.len()), Some(2));
         assert_eq!(lines(&shell, &["-c", "echo a; exit 3"]), None);
         assert_eq!(lines(Path::new("/nowhere/sh"), &[]), None);

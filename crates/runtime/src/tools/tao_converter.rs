@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::tools::child::{self, Ending, Heard};
+use crate::tools::programs;
 
 const NAME: &str = "tao-converter";
 /// Where NVIDIA's packages and containers put it.
@@ -64,10 +65,7 @@ impl Conversion<'_> {
 
 /// The program on `path` (the value of `PATH`), else in NVIDIA's own place.
 pub fn find(path: Option<&OsStr>) -> Option<PathBuf> {
-    let mut folders: Vec<PathBuf> =
-        path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
-    folders.push(INSTALLED.into());
-    folders.into_iter().map(|folder| folder.join(NAME)).find(|program| program.is_file())
+    programs::find(NAME, path, &[Path::new(INSTALLED)])
 }
 
 /// Converts. What it prints goes line by line to `tell`.

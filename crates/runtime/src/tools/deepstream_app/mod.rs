@@ -12,6 +12,7 @@ pub use log::{PerfLog, StreamRates};
 
 use crate::Error;
 use crate::tools::child::{self, Ending, Heard};
+use crate::tools::programs;
 
 const NAME: &str = "deepstream-app";
 /// Where NVIDIA's packages put it.
@@ -47,15 +48,10 @@ impl DeepStreamApp {
         let root = root.map_or_else(|| PathBuf::from(INSTALLED), Path::to_owned);
         // Programs run in other folders.
         let root = std::path::absolute(&root).unwrap_or(root);
-        let mut folders: Vec<PathBuf> =
-            path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
-        folders.push(root.join("bin"));
-        let program = folders.into_iter().map(|folder| folder.join(NAME)).find(|program| program.is_file());
-        let missing = || Error::ToolMissing {
-            tool: NAME,
-            places: format!("on PATH or in `{}`", root.join("bin").display()),
-        };
-        let program = program.ok_or_else(missing)?;
+        let own = root.join("bin");
+        let missing =
+            || Error::ToolMissing { tool: NAME, places: format!("on PATH or in `{}`", own.display()) };
+        let program = programs::find(NAME, path, &[&own]).ok_or_else(missing)?;
         let version = std::fs::read_to_string(root.join("version")).ok();
         // `Version: 7.1`
         let version = version.and_then(|text| {

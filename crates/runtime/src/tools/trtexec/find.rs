@@ -56,7 +56,7 @@ impl Trtexec {
 }
 
 fn on_this_machine(path: Option<&OsStr>) -> Result<PathBuf, Error> {
-    programs::find(NAME, path, &[INSTALLED])
+    programs::find(NAME, path, &[Path::new(INSTALLED)])
         .ok_or_else(|| Error::ToolMissing { tool: NAME, places: format!("on `PATH` and in `{INSTALLED}`") })
 }
 
