@@ -54,8 +54,8 @@ pub use {deploy, graph, hub, models, runtime};
 
 pub use bounds::{AllBounds, BoundChange, Bounds};
 pub use build::{
-    BUILDERS, Batches, Builder, Building, Built, Capabilities, Converted, Converting, EngineFacts, build,
-    convert_etlt,
+    BUILDERS, Batches, Builder, Building, Built, Capabilities, Converted, Converting, EngineFacts,
+    add_engine, build, convert_etlt, wants_engine,
 };
 pub use calibration_tensors::write_calibration_tensors;
 pub use deployment::{deliver_target, deliver_triton};
@@ -93,7 +93,7 @@ use steps::{ACQUIRE, DELIVER, EXPORT, REPORT};
 use steps::{acquire, report};
 
 /// What an import made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Imported {
     /// The package's folder.
     pub folder: PathBuf,

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pipeline::deploy::{Manifest, Measurements, PackageName, Precision, Verdict};
-use pipeline::{Calibrating, Error, Event, Imported, Load, Mode, Request, Run, Store};
+use pipeline::{Built, Calibrating, Error, Event, Imported, Load, Mode, Request, Run, Store};
 use serde::Serialize;
 
+use super::engine::{Engine, Wanted};
 use super::shared::{BoundArgs, CalibrationArgs, ExportArgs, bound, hub_config, number, python, source};
 use crate::args::Size;
 use crate::output::Output;
@@ -61,6 +62,9 @@ pub(crate) struct Args {
     /// Size of the frames, for targets that process video (DeepStream, Isaac ROS)
     #[arg(long, value_name = "WxH", default_value_t = Size::USUAL_FRAME)]
     frame: Size,
+    /// Whether a TensorRT engine is built too, compared with the graph and timed
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    engine: Engine,
     /// Backend that verifies, scores and measures
     #[arg(long, value_name = "NAME", default_value = "embedded")]
     backend: String,
@@ -82,11 +86,14 @@ struct Summary {
     passed: bool,
     manifest: Manifest,
     measurements: Measurements,
+    /// The engines that were built this time.
+    engines: Vec<Built>,
 }
 
 pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let hub = hub_config()?;
-    let (dry_run, request) = (args.dry_run, request(args, &hub, output)?);
+    let (dry_run, engine) = (args.dry_run, args.engine);
+    let request = request(args, &hub, output)?;
     let progress = Progress::new(output);
     let report = |event: Event<'_>| progress.show(&event);
     let name = pipeline::package_name(&request)?;
@@ -99,9 +106,15 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let run = Run::new(store, name.as_str(), Mode::Execute, &report).with_python(python());
     let imported = pipeline::import(&request, &hub, &run);
     progress.clear();
-    let Imported { folder, manifest, measurements } = imported?;
-    let passed = manifest.passed();
-    output.result(&Summary { package: folder, passed, manifest, measurements })?;
+    let mut made = (imported?, Vec::new());
+    if engine == Engine::Auto {
+        // Its own step of the flow opens the store again.
+        drop(run);
+        made = Wanted::of(&request).build(made.0, output)?;
+    }
+    let (Imported { folder, manifest, measurements }, engines) = made;
+    let passed = manifest.passed() && engines.iter().all(|engine| engine.passed);
+    output.result(&Summary { package: folder, passed, manifest, measurements, engines })?;
     Ok(exit_code::passed(passed))
 }
 
@@ -239,6 +252,20 @@ impl fmt::Display for Summary {
                 figure.images_per_second,
                 figure.latency.p50_ms
             )?;
+        }
+        for built in &self.engines {
+            let engine = &built.tensorrt.engine;
+            let speed = built.tensorrt.batch_max.map_or(String::new(), |run| {
+                format!(": {:.1} images/s at batch {}", run.images_per_second(), run.batch)
+            });
+            writeln!(
+                f,
+                "engine      {} TensorRT, batch up to {}{speed}",
+                engine.precision, engine.max_batch
+            )?;
+            for check in built.tensorrt.checks.iter().filter(|check| check.verdict == Verdict::Fail) {
+                writeln!(f, "  failed    {} ({})", check.name, check.subject)?;
+            }
         }
         writeln!(f, "report      {}", self.package.join("reports/benchmark_report.html").display())
     }

@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod deploy;
 pub(crate) mod detect;
 pub(crate) mod doctor;
+mod engine;
 pub(crate) mod eval;
 pub(crate) mod export;
 mod half;

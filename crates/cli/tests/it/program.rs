@@ -45,6 +45,9 @@ pub(crate) fn import_arguments() -> Vec<String> {
     ["import", &path(""), "--annotations", &path("val/instances.json"), "--images", &path("val/images")]
         .iter()
         .map(|word| (*word).to_owned())
-        .chain(["--seconds", "1", "--limit", "6", "--max-batch", "2", "--name", "shapes"].map(str::to_owned))
+        .chain(
+            ["--seconds", "1", "--limit", "6", "--max-batch", "2", "--engine", "never", "--name", "shapes"]
+                .map(str::to_owned),
+        )
         .collect()
 }

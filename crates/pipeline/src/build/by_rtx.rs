@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use deploy::{Check, Engine, EngineBuild, Retry, TensorRt, Verdict, paths};
+use runtime::tools::stdout::captured;
 use runtime::tools::tensorrt_rtx::{self, Build};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -180,13 +181,15 @@ impl Maker<'_> {
             context.note(&format!("a similar build took {seconds:.0} s"));
         }
         let started = Instant::now();
-        let printed = self.builder.build(&build)?;
+        // The library's parser prints some warnings on its own.
+        let (printed, aside) = captured(|| self.builder.build(&build));
+        let printed = printed?;
         let seconds = started.elapsed().as_secs_f64();
         history::remember(context.store(), Past { seconds, ..past });
         Ok(Made {
             engine: context.adopt(&engine)?,
             layers: printed.layers.map(|layers| context.put(layers.as_bytes())).transpose()?,
-            log: context.put(printed.log.as_bytes())?,
+            log: context.put(format!("{}{aside}", printed.log).as_bytes())?,
             seconds,
             retries: Vec::new(),
         })

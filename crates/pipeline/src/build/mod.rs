@@ -10,6 +10,7 @@ mod by_trtexec;
 mod capabilities;
 mod etlt;
 mod history;
+mod into_package;
 mod job;
 mod ladder;
 mod look;
@@ -34,6 +35,7 @@ pub use batches::Batches;
 pub use builder::{BUILDERS, Builder};
 pub use capabilities::Capabilities;
 pub use etlt::{Converted, Converting, convert_etlt};
+pub use into_package::{add_engine, wants_engine};
 pub use look::EngineFacts;
 pub(crate) use look::inspect_engine;
 pub(crate) use publish::{amend, kept, read_measurements, write};
@@ -88,6 +90,37 @@ pub struct Building {
     pub fresh: bool,
     /// The command line as it was typed, for the report.
     pub command_line: String,
+}
+
+impl Building {
+    /// An engine of a package for every batch up to the largest that pays, timed, and compared on a few images.
+    pub fn of_package(precision: Precision) -> Self {
+        Self {
+            precision,
+            batches: None,
+            static_batch: None,
+            workspace_mib: None,
+            size: None,
+            level: None,
+            plugins: Vec::new(),
+            calibration: None,
+            gpus: Vec::new(),
+            targets: Vec::new(),
+            out: None,
+            describe: ExportOptions::default(),
+            images: ImageSet::built_in(),
+            limit: Self::IMAGES,
+            bounds: AllBounds::default(),
+            reference: "embedded".to_owned(),
+            timed: true,
+            compared: true,
+            fresh: false,
+            command_line: String::new(),
+        }
+    }
+
+    /// How many images answers are compared on: batch 1 and the largest, each with rows that are alike and that differ.
+    pub const IMAGES: usize = 4;
 }
 
 /// An engine that was built.

@@ -1,6 +1,6 @@
 //! What is looked at, one line of [`CHECKS`] each: pure judgements over facts.
 
-use super::facts::Facts;
+use super::facts::{Facts, H264_DECODERS};
 use super::{Finding, Job, State};
 
 /// The driver's CUDA that the wheel of ONNX Runtime for graphics processors is built for.
@@ -163,6 +163,30 @@ fn tao_converter(facts: &Facts) -> Judged {
 fn deepstream(facts: &Facts) -> Judged {
     let repair = "install DeepStream, or work in its container: `docker run --gpus all -it -v $PWD:/work \
                   nvcr.io/nvidia/deepstream:8.0-triton-multiarch`";
+    let majors: Vec<u32> = facts.nvinfer.iter().map(|version| version.major).collect();
+    if let Some(wanted) = facts.deepstream_tensorrt.filter(|wanted| !majors.contains(wanted)) {
+        let here = match &facts.nvinfer[..] {
+            [] => "no libnvinfer is here".to_owned(),
+            versions => {
+                format!(
+                    "libnvinfer {} is",
+                    versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                )
+            }
+        };
+        return wrong(
+            format!("it was linked with TensorRT {wanted}, and {here}"),
+            format!(
+                "install TensorRT {wanted} (`sudo apt-get install libnvinfer{wanted}`), or work in its container"
+            ),
+        );
+    }
+    if facts.deepstream.is_some() && facts.gstreamer.is_some() && !facts.has("nvinfer") {
+        return wrong(
+            "GStreamer does not find its element `nvinfer`",
+            "forget what GStreamer remembers (`rm -r ~/.cache/gstreamer-1.0`); `gst-inspect-1.0 nvinfer` says what is missing",
+        );
+    }
     match (&facts.deepstream, &facts.deepstream_app) {
         (Some(version), Some(app)) => ok(format!("{version} ({})", app.display())),
         (Some(version), None) => wrong(format!("{version}, without `deepstream-app`"), repair),
@@ -182,9 +206,10 @@ fn gstreamer(facts: &Facts) -> Judged {
     if !lacking.is_empty() {
         return wrong(format!("{version}, without {}", lacking.join(" and ")), repair);
     }
-    let decoder =
-        if facts.has("nvv4l2decoder") { "decoding on the GPU" } else { "decoding on the processor" };
-    ok(format!("{version}, {decoder}"))
+    match H264_DECODERS.iter().find(|decoder| facts.has(decoder)) {
+        Some(decoder) => ok(format!("{version}, H.264 by {decoder}")),
+        None => ok(format!("{version}, without a decoder for H.264 (`gstreamer1.0-libav` has one)")),
+    }
 }
 
 /// Encoders under other licences are never used.
@@ -306,6 +331,7 @@ mod tests {
             tao_converter: None,
             deepstream: None,
             deepstream_app: None,
+            deepstream_tensorrt: None,
             gstreamer: None,
             backends: vec![("onnxruntime", Err(("not installed".into(), None)))],
             tritonserver: None,
@@ -334,7 +360,11 @@ mod tests {
             nvinfer: vec![version],
             deepstream: Some("7.1".into()),
             deepstream_app: Some("/usr/bin/deepstream-app".into()),
-            gstreamer: Some(("1.20.3".into(), ["decodebin", "videoconvert", "nvv4l2h264enc"].into())),
+            deepstream_tensorrt: Some(10),
+            gstreamer: Some((
+                "1.20.3".into(),
+                ["decodebin", "videoconvert", "nvinfer", "nvv4l2decoder", "nvv4l2h264enc"].into(),
+            )),
             backends: vec![
                 ("onnxruntime", Ok("1.31.1 on it".into())),
                 ("onnxruntime-cuda", Ok("1.31.1 on it".into())),
@@ -377,11 +407,23 @@ mod tests {
     fn what_does_not_go_together_is_wrong() {
         let older = Version { major: 8, minor: 6, patch: 1 };
         let failing = Some("nvidia-smi: exit status: 9".to_owned());
-        let cases: [(&str, Facts, &str); 7] = [
+        let without = |element: &str| {
+            let mut facts = server();
+            facts.gstreamer.as_mut().unwrap().1.remove(element);
+            facts
+        };
+        let cases: [(&str, Facts, &str); 10] = [
             ("GPU", Facts { broken_driver: failing, ..bare() }, "exit status: 9"),
             ("TensorRT", Facts { nvinfer: vec![older], ..server() }, "8.6.1"),
             ("CUDA", Facts { cuda: Some("12.4".into()), ..server() }, "12.4"),
             ("DeepStream", Facts { deepstream_app: None, ..server() }, "without `deepstream-app`"),
+            (
+                "DeepStream",
+                Facts { deepstream_tensorrt: Some(8), ..server() },
+                "with TensorRT 8, and libnvinfer 10.3.0",
+            ),
+            ("DeepStream", without("nvinfer"), "`nvinfer`"),
+            ("GStreamer", without("videoconvert"), "videoconvert"),
             ("ROS 2", Facts { ros: None, ..server() }, "not sourced"),
             ("Python", Facts { python: Some("3.8.10".into()), ..server() }, "3.10"),
             (
@@ -418,5 +460,14 @@ mod tests {
         assert!(state(&with(&["theoraenc", "oggmux", "nvh264enc"]), "video encoder").1.starts_with("NVENC"));
         assert!(state(&with(&["theoraenc", "oggmux"]), "video encoder").1.starts_with("Theora"));
         assert_eq!(state(&with(&["theoraenc"]), "video encoder").0, State::Missing);
+    }
+
+    #[test]
+    fn who_decodes_the_usual_videos_is_said() {
+        let mut facts = server();
+        assert!(state(&facts, "GStreamer").1.contains("H.264 by nvv4l2decoder"));
+        facts.gstreamer.as_mut().unwrap().1.remove("nvv4l2decoder");
+        let (state, found, _) = state(&facts, "GStreamer");
+        assert!(state == State::Ok && found.contains("gstreamer1.0-libav"), "{found}");
     }
 }

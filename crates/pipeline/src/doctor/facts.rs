@@ -12,9 +12,15 @@ use runtime::tools::{nvidia_smi, nvinfer, programs, tao_converter};
 
 /// Elements of `GStreamer` that a step may use.
 const ELEMENTS: &[&str] =
-    &["decodebin", "videoconvert", "nvv4l2decoder", "nvv4l2h264enc", "nvh264enc", "theoraenc", "oggmux"];
+    &["decodebin", "videoconvert", "nvinfer", "nvv4l2h264enc", "nvh264enc", "theoraenc", "oggmux"];
+/// Those that decode H.264, the usual form of videos; the GPU's first.
+pub(super) const H264_DECODERS: &[&str] =
+    &["nvv4l2decoder", "nvh264dec", "avdec_h264", "openh264dec", "vah264dec"];
 /// Where `DeepStream` is installed.
 const DEEPSTREAM: &str = "/opt/nvidia/deepstream/deepstream";
+
+/// Where the firmware says what board this is: also in a container, which does not have the release's file.
+const DEVICE_TREE: &str = "/proc/device-tree/model";
 
 /// Where to look: what only the caller may read.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +60,9 @@ pub(super) struct Facts {
     /// `DeepStream`'s version, where it is installed.
     pub(super) deepstream: Option<String>,
     pub(super) deepstream_app: Option<PathBuf>,
-    /// `GStreamer`'s version and the elements of [`ELEMENTS`] that it has.
+    /// The major version of TensorRT that `DeepStream` was linked with.
+    pub(super) deepstream_tensorrt: Option<u32>,
+    /// `GStreamer`'s version and the elements of [`ELEMENTS`] and [`H264_DECODERS`] that it has.
     pub(super) gstreamer: Option<(String, BTreeSet<&'static str>)>,
     /// Each backend with its state, or the reason and the way out.
     pub(super) backends: Vec<(&'static str, BackendState)>,
@@ -80,7 +88,12 @@ impl Facts {
         let said = |program: Option<PathBuf>, arguments: &[&str]| programs::lines(&program?, arguments);
         let trtexec = Trtexec::find(looking.trtexec.as_deref(), path);
         let gstreamer = GstInspect::find(path).map(|inspect| {
-            let elements = ELEMENTS.iter().copied().filter(|element| inspect.has(element)).collect();
+            let elements = ELEMENTS
+                .iter()
+                .chain(H264_DECODERS)
+                .copied()
+                .filter(|element| inspect.has(element))
+                .collect();
             (inspect.version.unwrap_or_default(), elements)
         });
         let backends = runtime::BACKENDS.iter().map(|backend| {
@@ -92,7 +105,7 @@ impl Facts {
         Self {
             machine: Machine::detect(),
             broken_driver: nvidia_smi::gpus().err().map(|error| error.to_string()),
-            jetson: first_line("/etc/nv_tegra_release"),
+            jetson: first_line("/etc/nv_tegra_release").or_else(|| jetson_board(Path::new(DEVICE_TREE))),
             cuda: nvidia_smi::cuda(path),
             nvcc: nvcc.and_then(|lines| release(&lines)),
             trtexec: trtexec.map(|found| (found.program, found.version)).map_err(|error| error.to_string()),
@@ -101,6 +114,7 @@ impl Facts {
             deepstream: first_line(&format!("{DEEPSTREAM}/version"))
                 .map(|line| line.trim_start_matches("Version:").trim().to_owned()),
             deepstream_app: find("deepstream-app", &[&format!("{DEEPSTREAM}/bin")]),
+            deepstream_tensorrt: nvinfer::wanted_by(&Path::new(DEEPSTREAM).join("lib/libnvds_infer.so")),
             gstreamer,
             backends: backends.collect(),
             tritonserver: find("tritonserver", &["/opt/tritonserver/bin"]),
@@ -133,6 +147,12 @@ fn first_line(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.lines().next()?.trim().to_owned()).filter(|line| !line.is_empty())
 }
 
+/// `NVIDIA Jetson Orin Nano Developer Kit`, with a zero behind it.
+fn jetson_board(model: &Path) -> Option<String> {
+    let text = fs::read_to_string(model).ok()?;
+    Some(text.trim_end_matches('\0').trim().to_owned()).filter(|board| board.contains("Jetson"))
+}
+
 /// `13.0` of `Cuda compilation tools, release 13.0, V13.0.88`.
 fn release(lines: &[String]) -> Option<String> {
     let rest = lines.iter().find_map(|line| line.split_once("release "))?.1;
@@ -144,4 +164,20 @@ fn free(folder: &Path) -> Option<u64> {
     let there = folder.ancestors().find(|folder| folder.exists() && !folder.as_os_str().is_empty());
     let found = rustix::fs::statvfs(there.unwrap_or(Path::new("."))).ok()?;
     found.f_bavail.checked_mul(found.f_frsize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_board_says_whether_it_is_a_jetson() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model");
+        fs::write(&model, "NVIDIA Jetson Orin Nano Developer Kit\0").unwrap();
+        assert_eq!(jetson_board(&model).as_deref(), Some("NVIDIA Jetson Orin Nano Developer Kit"));
+        fs::write(&model, "Raspberry Pi 5 Model B\0").unwrap();
+        assert_eq!(jetson_board(&model), None);
+        assert_eq!(jetson_board(&folder.path().join("none")), None);
+    }
 }

@@ -10,6 +10,7 @@ pub mod nvinfer;
 mod profile;
 pub mod programs;
 pub mod python_exporter;
+pub mod stdout;
 pub mod tao_converter;
 pub mod tensorrt_rtx;
 pub mod trtexec;

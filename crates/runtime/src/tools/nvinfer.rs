@@ -31,6 +31,16 @@ pub fn versions() -> Vec<Version> {
     found.into_iter().collect()
 }
 
+/// The major version of `libnvinfer.so` that a library asks the loader for.
+pub fn wanted_by(library: &Path) -> Option<u32> {
+    let file = std::fs::File::open(library).ok()?;
+    let reader = std::io::BufReader::new(file);
+    // Its name stands in the table of strings, between zeros.
+    std::io::BufRead::split(reader, 0)
+        .map_while(Result::ok)
+        .find_map(|name| std::str::from_utf8(&name).ok()?.strip_prefix("libnvinfer.so.")?.parse().ok())
+}
+
 /// The version of a file that is or links to `libnvinfer.so.10.3.0`.
 fn of_file(path: &Path) -> Option<Version> {
     let is_it = |path: &Path| path.file_name()?.to_str()?.strip_prefix("libnvinfer.so.").map(str::to_owned);
@@ -65,5 +75,17 @@ mod tests {
             std::fs::write(&path, "").unwrap();
             assert_eq!(of_file(&path), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_library_names_the_one_it_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("libnvds_infer.so");
+        std::fs::write(&file, b"\x7fELF\0\xff\xfe\0libnvinfer_plugin.so.8\0libnvinfer.so.10\0libm.so.6\0")
+            .unwrap();
+        assert_eq!(wanted_by(&file), Some(10));
+        std::fs::write(&file, b"\x7fELF\0libm.so.6\0").unwrap();
+        assert_eq!(wanted_by(&file), None);
+        assert_eq!(wanted_by(&folder.path().join("none.so")), None);
     }
 }

@@ -88,6 +88,13 @@ impl Bench {
         serde_json::from_slice(&fs::read(self.package(path)).unwrap()).unwrap()
     }
 
+    /// Two graphics processors, as the driver tells of them.
+    fn drive(&self) {
+        let driver = "#!/bin/sh\ncase $* in *memory.free*) printf '20000\\n21000\\n' ;; *) printf 'A, 24000, 550.1, 8.9\\nB, 24000, 550.1, 8.6\\n' ;; esac\n";
+        fs::copy(self.bin("trtexec"), self.bin("nvidia-smi")).unwrap();
+        fs::write(self.bin("nvidia-smi"), driver).unwrap();
+    }
+
     /// The calls of the script that build an engine.
     fn builds(&self) -> usize {
         let calls = fs::read_to_string(self.bin("calls")).unwrap_or_default();
@@ -351,12 +358,47 @@ fn an_encrypted_model_is_converted_where_its_program_is() {
 }
 
 #[test]
+fn an_import_builds_the_engine_where_it_can_and_names_it() {
+    let bench = Bench::new("QPS=40");
+    let import = |more: &[&str]| {
+        let words = import_arguments().into_iter().filter(|word| word != "--engine" && word != "never");
+        let mut command = sightline(bench.home.path());
+        command.env("PATH", format!("{}:/usr/bin:/bin", bench.home.path().join("bin").display()));
+        Ran::of(command.args(words).args(more))
+    };
+    // No processor, no engine.
+    let none = import(&["--json"]).json();
+    assert_eq!((none["engines"].as_array().unwrap().len(), bench.builds()), (0, 0));
+    bench.drive();
+    let never = import(&["--engine", "never", "--json"]).json();
+    assert_eq!((never["engines"].as_array().unwrap().len(), bench.builds()), (0, 0));
+    // What fails is told, and the package is whole.
+    bench.behave(&format!("FAILS={}", fixtures().join("foreign_node.log").display()));
+    let failed = import(&[]);
+    assert_eq!(failed.code, Some(0), "{}", failed.stderr);
+    assert!(failed.stderr.contains("the package is whole, but no engine was built"), "{}", failed.stderr);
+    bench.behave("QPS=40");
+    let made = import(&["--json"]).json();
+    let engine = &made["engines"][0]["engine"];
+    let path = engine["path"].as_str().unwrap();
+    assert!(bench.package(path).is_file(), "{path}");
+    assert_eq!(made["measurements"]["tensorrt"]["engine"]["path"], path);
+    let config = fs::read_to_string(bench.package("config/config_infer_primary_shapes.txt")).unwrap();
+    let name = Path::new(path).file_name().unwrap().to_str().unwrap();
+    assert!(
+        config.lines().any(|line| line.starts_with("model-engine-file=") && line.ends_with(name)),
+        "{config}"
+    );
+    // An engine that is there stays.
+    let builds = bench.builds();
+    let again = import(&[]);
+    assert_eq!((again.code, bench.builds()), (Some(0), builds), "{}", again.stderr);
+}
+
+#[test]
 fn engines_for_several_gpus_are_built_side_by_side() {
     let bench = Bench::with_package("");
-    // Two processors, as the driver tells of them.
-    let driver = "#!/bin/sh\ncase $* in *memory.free*) printf '20000\\n21000\\n' ;; *) printf 'A, 24000, 550.1, 8.9\\nB, 24000, 550.1, 8.6\\n' ;; esac\n";
-    fs::copy(bench.bin("trtexec"), bench.bin("nvidia-smi")).unwrap();
-    fs::write(bench.bin("nvidia-smi"), driver).unwrap();
+    bench.drive();
     let arguments = ["models/shapes", "--gpu", "0,1", "--batch", "2", "--no-compare", "--json"];
     let json = bench.build(&arguments).json();
     let paths: Vec<&str> = json["engines"]

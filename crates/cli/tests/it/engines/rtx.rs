@@ -150,3 +150,23 @@ fn one_batch_only_and_what_does_not_go_together() {
         assert!(ran.stderr.contains(part), "{arguments:?}: {}", ran.stderr);
     }
 }
+
+/// The library's parser prints warnings of its own where the result goes.
+#[test]
+fn what_the_library_prints_is_in_the_log_and_not_in_the_result() {
+    let Some(home) = bench("what_the_library_prints_is_in_the_log_and_not_in_the_result") else { return };
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/fixtures/d_fine");
+    for arguments in
+        [vec!["export", fixture.to_str().unwrap(), "--name", "fine"], vec!["optimize", "fine.onnx", "--fp16"]]
+    {
+        let ran = Ran::of(sightline(home.path()).args(arguments));
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    }
+    let build =
+        ["build", "fine_fp16.onnx", "--backend", "tensorrt-rtx", "--compute-capability", "8.6", "--json"];
+    let json = Ran::of(sightline(home.path()).args(build).args(["--batch", "1:2:4"])).json();
+    let files = json["engines"][0]["files"].as_array().unwrap();
+    let log = files.iter().find_map(|file| file.as_str().filter(|file| file.ends_with(".log"))).unwrap();
+    let log = fs::read_to_string(home.path().join(log)).unwrap();
+    assert!(log.contains("requires precision-lose casting"), "{log}");
+}
