@@ -93,7 +93,10 @@ impl EngineLayers {
     /// [`Error::NotEngineLayers`] when it is no JSON or has no layers.
     pub fn read(file: &[u8]) -> Result<Self, Error> {
         let bad = |reason: String| Error::NotEngineLayers { reason };
-        let file: Value = serde_json::from_slice(file).map_err(|error| bad(error.to_string()))?;
+        // TensorRT 8 puts separators (0x1E) between the names of fused layers as they are, which JSON does not allow.
+        let plain: Vec<u8> =
+            file.iter().map(|byte| if *byte < b' ' && *byte != b'\n' { b' ' } else { *byte }).collect();
+        let file: Value = serde_json::from_slice(&plain).map_err(|error| bad(error.to_string()))?;
         let layers = file.get("Layers").and_then(Value::as_array);
         let layers = layers.ok_or_else(|| bad("it has no `Layers`".into()))?;
         let (inputs, outputs) = ends(&file, layers);
@@ -252,6 +255,18 @@ mod tests {
             (layers.inputs[0].dtype, &layers.inputs[0].shape[..]),
             (Some(DataType::F32), &[-1, 3, 64, 64][..])
         );
+    }
+
+    /// As TensorRT 8.6 writes it where sizes are open: types of tensors are not told, and names are parted by 0x1E.
+    #[test]
+    fn what_tensorrt_8_writes_is_read_though_it_is_no_json() {
+        let file = b"{\"Layers\": [{\n\"Name\": \"/stem/Conv\", \"LayerType\": \"CaskConvolution\", \"Inputs\": [{\"Name\": \"images\",\n\
+            \"Dimensions\": [-1,3,320,320], \"Format/Datatype\": \"N/A due to dynamic shapes\"}], \"Outputs\": [],\n\
+            \"Weights\": {\"Type\": \"Half\", \"Count\": 432},\n\
+            \"Metadata\": \"[ONNX Layer: /stem/Conv]\x1e[ONNX Layer: /stem/Sigmoid]\"}],\n\"Bindings\": [\"images\"\n,\"output0\"\n]}";
+        let layers = EngineLayers::read(file).unwrap();
+        assert_eq!((layers.layers[0].dtype, layers.inputs[0].dtype), (Some(DataType::F16), None));
+        assert_eq!(layers.inputs[0].shape, [-1, 3, 320, 320]);
     }
 
     #[test]
