@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use deploy::{Calibration, CalibrationImage};
 use detect::Detector;
 use graph::quantize::{CacheUse, Float, Placement, PlacementOptions};
-use graph::{CalibrationCache, DataType, Facts, Model};
+use graph::{CalibrationCache, DataType, Facts, Model, Shapes};
 use serde::{Deserialize, Serialize};
 
 use crate::package::{write_model, write_whole};
@@ -220,12 +220,11 @@ pub(crate) fn scales_of_all(
     let wanted = PlacementOptions { pinned: options.pinned.clone(), ..Default::default() };
     let placement = Placement::new(&model, &wanted);
     require_layers(&placement, options, &subject.onnx)?;
-    // Files of others state no types, but what a layer reads has the type of its weights.
+    let floating = floating(&model);
     let mut shares = graph::quantize::shares(&model.graph);
-    shares.retain(|name| !placement.values.contains_key(name) && is_floating(&model, name));
-    let is_watched = |name: &str| {
-        placement.values.contains_key(name) || is_floating(&model, name) && !shares.contains(name)
-    };
+    shares.retain(|name| !placement.values.contains_key(name) && floating.contains(name));
+    let is_watched =
+        |name: &str| placement.values.contains_key(name) || floating.contains(name) && !shares.contains(name);
     let seen = watch(&model, &subject.detector, &is_watched, &images.images, backend, work, progress)?;
     let layers = placement.rounded().map(|layer| layer.output.clone()).collect();
     let (method, tried) = options.method.method(&model, &placement, &seen, basis)?;
@@ -299,9 +298,12 @@ fn int8_share(facts: &Facts) -> Option<f64> {
     int8.flops_share
 }
 
-/// Whether a value is known to be in `float32` and is no scalar or list.
-fn is_floating(model: &Model, name: &str) -> bool {
-    model.graph.values.get(name).is_some_and(|info| {
-        info.dtype == Some(DataType::F32) && info.shape.as_ref().is_some_and(|shape| shape.len() > 1)
-    })
+/// The values in `float32` that are no scalars or lists, as the file states them or as they can be inferred. TensorRT leaves a
+/// layer in floating point when its cache has no scale for what the layer reads or makes.
+fn floating(model: &Model) -> BTreeSet<String> {
+    let shapes = Shapes::infer(model, 1);
+    let stated = |name: &str| Some(model.graph.values.get(name)?.shape.as_ref()?.len());
+    let rank = |name: &str| stated(name).or_else(|| Some(shapes.of(name)?.len()));
+    let values = graph::passes::float_values(model).into_iter();
+    values.filter(|name| rank(name).is_some_and(|rank| rank > 1)).collect()
 }
