@@ -25,6 +25,9 @@ pub struct Measurements {
     pub image: Option<ImageTimes>,
     /// TensorRT engine and figures.
     pub tensorrt: Option<TensorRt>,
+    /// Engines of TensorRT for RTX, for other machines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rtx_engines: Vec<TensorRt>,
     /// `DeepStream` validation and figures.
     pub deepstream: Option<DeepStream>,
     /// A video that was played without `DeepStream`.

@@ -154,6 +154,7 @@ impl<'a> Job<'a> {
             figures,
             image: first.map(|measured| convert::image_times(&measured.figures)),
             tensorrt: None,
+            rtx_engines: Vec::new(),
             deepstream: None,
             video: None,
             plan: None,

@@ -138,7 +138,7 @@ pub fn import(request: &Request, hub: &hub::Config, run: &Run<'_>) -> Result<Imp
     let manifest = job.manifest(&run.taken(), &variants, &proof, &delivered);
     let measured = job.measure(&variants, run)?;
     let mut measurements = job.measurements(&run.taken(), &variants, &measured);
-    measurements.tensorrt = build::kept(&folder, &manifest);
+    (measurements.tensorrt, measurements.rtx_engines) = build::kept(&folder, &manifest);
     (measurements.deepstream, measurements.video) = video::kept(&folder, &manifest);
     let facts = job.facts(&manifest, &measurements, &proof, &delivered);
     let reports = run.step(REPORT, &facts, |context| report::report(&facts, &delivered.files, context))?;

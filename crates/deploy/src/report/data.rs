@@ -74,10 +74,10 @@ impl ReportData {
         })
     }
 
-    /// Every check: those of the package, then those of the engine that this machine built.
+    /// Every check: those of the package, then those of the engines that this machine built.
     pub(super) fn checks(&self) -> impl Iterator<Item = &Check> {
-        let engine = self.measurements.tensorrt.iter().flat_map(|tensorrt| &tensorrt.checks);
-        self.manifest.checks.iter().chain(engine)
+        let engines = self.measurements.tensorrt.iter().chain(&self.measurements.rtx_engines);
+        self.manifest.checks.iter().chain(engines.flat_map(|engine| &engine.checks))
     }
 
     /// Path of the main model: the first fp32 ONNX file, else the first ONNX file.

@@ -226,6 +226,7 @@ fn measurements() -> Measurements {
             count: 24,
         }),
         tensorrt: None,
+        rtx_engines: Vec::new(),
         deepstream: None,
         video: None,
         plan: None,
@@ -275,6 +276,11 @@ pub(crate) fn complete() -> ReportData {
         batch_max: Some(run(64, 29.1, 34.2)),
         checks: vec![Check::of("detections missed (of 31)", "engine, batch 64", 0.0, Bound::AtMost(0.0), "")],
     });
+    let mut rtx = data.measurements.tensorrt.clone().unwrap();
+    (rtx.batch_1, rtx.batch_max, rtx.checks) = (None, None, Vec::new());
+    rtx.engine.path = "benchmarks/engines/shapes-rtdetr_rtx_sm89_dynamic_b64.engine".into();
+    rtx.engine.build.as_mut().unwrap().gpu = "compute capability 8.9".into();
+    data.measurements.rtx_engines = vec![rtx];
     data.measurements.deepstream = Some(DeepStream {
         parser: Some("parser/libnvdsinfer_shapes_rtdetr_parser.so".into()),
         cluster_mode: Some(4),

@@ -152,7 +152,7 @@ impl Maker<'_> {
                 if refused && retries.is_empty() { simplified(&onnx, &work).ok().flatten() } else { None };
             let Some(simple) = simple else { return Err(failure) };
             let (because, then) = (failure.to_string(), "the graph was simplified".to_owned());
-            context.warn(format!("{because}: tried again with {then}"));
+            context.warn(format!("{because}: tried again: {then}"));
             retries.push(Retry { because, then });
             onnx = simple;
         }

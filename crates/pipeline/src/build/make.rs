@@ -122,7 +122,7 @@ impl Maker<'_> {
                 return Err(runtime::Error::Trtexec(Box::new(Failure { log: Some(log), ..failure })).into());
             };
             let because = Failure { log: None, ..failure }.to_string();
-            context.warn(format!("{because}: tried again with {then}"));
+            context.warn(format!("{because}: tried again: {then}"));
             retries.push(Retry { because, then });
             attempt = next;
         }

@@ -178,16 +178,17 @@ pub fn build(
     let waiting = || tell(Event::Note { step: BUILD.name, message: "waits for another run to finish" });
     let store = Store::open(place.store_folder(), &waiting)?;
     let job = Job { place: &place, source: &source, shapes: &shapes, options, cancelled };
-    match builder {
-        Builder::TensorRtRtx(builder) => by_rtx::build(builder, &job, &store, tell),
-        Builder::Trtexec(trtexec) => {
-            let mut all = by_trtexec::build(trtexec, &job, &store, tell)?;
-            if let (Some(package), Some(first)) = (&place.package, all.first_mut()) {
-                first.files.extend(publish::record(package, &first.tensorrt, &options.command_line)?);
-            }
-            Ok(all)
-        }
-    }
+    let mut all = match builder {
+        Builder::TensorRtRtx(builder) => by_rtx::build(builder, &job, &store, tell)?,
+        Builder::Trtexec(trtexec) => by_trtexec::build(trtexec, &job, &store, tell)?,
+    };
+    let (Some(package), Some(first)) = (&place.package, all.first()) else { return Ok(all) };
+    let files = match builder {
+        Builder::TensorRtRtx(_) => publish::record_rtx(package, &all, &options.command_line)?,
+        Builder::Trtexec(_) => publish::record(package, &first.tensorrt, &options.command_line)?,
+    };
+    all[0].files.extend(files);
+    Ok(all)
 }
 
 /// Where what an engine's layers are lies.

@@ -10,15 +10,16 @@ use deploy::{Check, Engine, EngineBuild, Manifest, Measurements, StepTime, Tenso
 use super::make::{Made, Maker};
 use super::proof::Precisions;
 use super::timing::Timed;
-use super::{build_path, layers_path};
+use super::{Built, build_path, layers_path};
 use crate::package::{rereport, write_whole};
 use crate::run::Run;
 use crate::steps::BUILD;
 use crate::subject::read_manifest;
 use crate::{Blob, Digest, Error};
 
-/// What the report calls the command that built an engine.
+/// What the report calls the commands that built engines.
 const PURPOSE: &str = "Build the engine";
+const RTX_PURPOSE: &str = "Build engines for RTX GPUs";
 
 /// An engine that is ready to be handed over.
 pub(super) struct Finished {
@@ -162,6 +163,16 @@ pub(super) fn record(package: &Path, tensorrt: &TensorRt, command: &str) -> Resu
     })
 }
 
+/// Records engines of TensorRT for RTX, in place of earlier ones of their names, and writes the report again.
+pub(super) fn record_rtx(package: &Path, built: &[Built], command: &str) -> Result<Vec<String>, Error> {
+    amend(package, RTX_PURPOSE, command, |measurements| {
+        let engines = &mut measurements.rtx_engines;
+        engines.retain(|known| built.iter().all(|new| new.tensorrt.engine.path != known.engine.path));
+        engines.extend(built.iter().map(|new| new.tensorrt.clone()));
+        engines.sort_by(|a, b| a.engine.path.cmp(&b.engine.path));
+    })
+}
+
 /// Changes what a package records of measurements, remembers the command and writes the report again. Gives the files.
 pub(crate) fn amend(
     package: &Path,
@@ -196,11 +207,16 @@ pub(crate) fn read_measurements(package: &Path) -> Result<Measurements, Error> {
     Ok(Measurements::from_json(&text)?)
 }
 
-/// The engine of the package that is about to be replaced, as long as the graph that it was built from stays.
-pub(crate) fn kept(older: &Path, manifest: &Manifest) -> Option<TensorRt> {
-    read_manifest(older).ok()?;
-    let tensorrt = read_measurements(older).ok()?.tensorrt?;
-    let source = manifest.artefact(&tensorrt.engine.built_from)?;
-    let is_same = tensorrt.engine.build.as_ref()?.source_sha256 == source.sha256;
-    (is_same && older.join(&tensorrt.engine.path).is_file()).then_some(tensorrt)
+/// The engines of the package that is about to be replaced, as long as the graphs that they were built from stay: the one of
+/// `trtexec`, and those for RTX GPUs.
+pub(crate) fn kept(older: &Path, manifest: &Manifest) -> (Option<TensorRt>, Vec<TensorRt>) {
+    let recorded = read_manifest(older).and_then(|_| read_measurements(older));
+    let Ok(Measurements { tensorrt, rtx_engines, .. }) = recorded else { return (None, Vec::new()) };
+    let stays = |built: &TensorRt| {
+        let source = manifest.artefact(&built.engine.built_from);
+        let digest = built.engine.build.as_ref().map(|build| &build.source_sha256);
+        let is_same = source.is_some_and(|source| digest == Some(&source.sha256));
+        is_same && older.join(&built.engine.path).is_file()
+    };
+    (tensorrt.filter(stays), rtx_engines.into_iter().filter(stays).collect())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::exported;
-use crate::program::{Ran, sightline};
+use crate::program::{Ran, import_arguments, sightline};
 
 const ENGINE: &str = "benchmarks/engines/shapes_rtx_sm86_dynamic_b4.engine";
 
@@ -149,6 +149,36 @@ fn one_batch_only_and_what_does_not_go_together() {
         assert_eq!(ran.code, Some(code), "{arguments:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(part), "{arguments:?}: {}", ran.stderr);
     }
+}
+
+/// A package remembers what was built from it, in its report too, and a new import keeps that.
+#[test]
+fn a_package_reports_its_engines() {
+    let Some(home) = bench("a_package_reports_its_engines") else { return };
+    let import = || Ran::of(sightline(home.path()).args(import_arguments()));
+    assert_eq!(import().code, Some(0));
+    let build = |capabilities: &str, more: &[&str]| {
+        let words =
+            ["build", "models/shapes", "--backend", "tensorrt-rtx", "--precision", "fp32", "--batch", "4"];
+        let ran = Ran::of(
+            sightline(home.path()).args(words).args(["--compute-capability", capabilities]).args(more),
+        );
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    };
+    build("8.6,8.9", &[]);
+    build("8.9", &["--fresh"]);
+    let file = |path: &str| fs::read_to_string(home.path().join("models/shapes").join(path)).unwrap();
+    let engines = || -> Vec<String> {
+        let measurements: Value = serde_json::from_str(&file("measurements.json")).unwrap();
+        let engines = measurements["rtx_engines"].as_array().unwrap().iter();
+        engines.map(|one| one["engine"]["path"].as_str().unwrap().to_owned()).collect()
+    };
+    let expected = [86, 89].map(|sm| format!("benchmarks/engines/shapes_rtx_sm{sm}_dynamic_b4.engine"));
+    assert_eq!(engines(), expected);
+    let report = file("reports/benchmark_report.md");
+    assert!(report.contains("compute capability 8.9") && report.contains(&expected[0]), "{report}");
+    assert_eq!(import().code, Some(0));
+    assert_eq!(engines(), expected, "after another import");
 }
 
 /// The library's parser prints warnings of its own where the result goes.

@@ -4,7 +4,7 @@ use super::{Material, Missing, missing, model, paragraph, section};
 use crate::report::ReportData;
 use crate::report::charts;
 use crate::report::document::{Block, Section, Table, Text};
-use crate::report::format::{bytes, milliseconds, number};
+use crate::report::format::{bytes, milliseconds, number, seconds};
 use crate::{TensorRt, TrtexecRun};
 
 /// Section 4.
@@ -28,7 +28,24 @@ pub(super) fn build(data: &ReportData) -> Section {
         None => Some(missing(data, "No engine was built.", Missing::TensorRt)),
     };
     let table = (!rows.is_empty()).then(|| Block::Table(Table::facts(rows)));
-    section(4, "Engine Build Summary", [table, absent])
+    section(4, "Engine Build Summary", [table, absent, rtx(&data.measurements.rtx_engines)])
+}
+
+/// What was built for machines with RTX GPUs, which needs none here.
+fn rtx(engines: &[TensorRt]) -> Option<Block> {
+    let mut table =
+        Table::new(&["TensorRT for RTX", "GPUs", "Precision", "Maximum batch#", "Size#", "Build time#"]);
+    for TensorRt { engine, .. } in engines {
+        table.row([
+            Text::new().code(&engine.path),
+            engine.build.as_ref().map_or_else(|| "–".into(), |build| build.gpu.as_str().into()),
+            engine.precision.to_string().into(),
+            engine.max_batch.to_string().into(),
+            bytes(engine.bytes).into(),
+            seconds(engine.build_seconds).into(),
+        ]);
+    }
+    (!engines.is_empty()).then_some(Block::Table(table))
 }
 
 /// Section 5.

@@ -100,12 +100,6 @@ static KNOWN: &[Known] = &[
         hint: "build it again on this machine: an engine runs with the TensorRT and on the kind of GPU that it was built with",
     },
     Known {
-        cause: Cause::TimingCache,
-        marks: &["TimingCache creation failed", "iming cache"],
-        fact: "the timing cache cannot be used",
-        hint: "remove the timing cache: it is only kept to build faster",
-    },
-    Known {
         cause: Cause::PluginMissing,
         marks: &[
             "could not find plugin: ",
@@ -140,6 +134,13 @@ static KNOWN: &[Known] = &[
         fact: "it has no kernel for",
         hint: "build for one fixed batch (`--static-batch N`), with a smaller batch or more `--workspace`, or with another \
                version of TensorRT",
+    },
+    // It goes on without, so that this is the cause only where nothing else is.
+    Known {
+        cause: Cause::TimingCache,
+        marks: &["TimingCache creation failed", "iming cache"],
+        fact: "the timing cache cannot be used",
+        hint: "remove the timing cache: it is only kept to build faster",
     },
     Known {
         cause: Cause::Killed,
@@ -305,6 +306,14 @@ mod tests {
                 None,
             ),
             ("[t] [E] TimingCache creation failed", Cause::TimingCache, None),
+            // 8.6 complains of the cache and goes on without it; what ends the build comes after.
+            (
+                "[t] [E] Error[1]: [myelinCache.h::deserializeFromBuffer::52] Error Code 1: Myelin (Myelin error from unknown graph)\n\
+                 [t] [E] Error[4]: The timing cache will not be used!\n\
+                 [t] [E] Error[10]: Could not find any implementation for node /stem/Conv + PWN(PWN(/stem/Sigmoid), /stem/Mul).",
+                Cause::NoImplementation,
+                Some("/stem/Conv + PWN(PWN(/stem/Sigmoid), /stem/Mul)"),
+            ),
             (
                 "[t] [E] Error[1]: Calibration failure occurred with no scaling factors detected.",
                 Cause::Calibration,
