@@ -55,7 +55,7 @@ pub use {deploy, graph, hub, models, runtime};
 pub use bounds::{AllBounds, BoundChange, Bounds};
 pub use build::{
     BUILDERS, Batches, Builder, Building, Built, Capabilities, Converted, Converting, EngineFacts,
-    add_engine, build, convert_etlt, wants_engine,
+    PlannedEngine, add_engine, build, convert_etlt, plan_build, wants_engine,
 };
 pub use calibration_tensors::write_calibration_tensors;
 pub use deployment::{deliver_target, deliver_triton};

@@ -11,6 +11,7 @@ use pipeline::runtime;
 use pipeline::runtime::tools::{tao_converter, tensorrt_rtx, trtexec::Trtexec};
 use pipeline::{
     BUILDERS, Batches, Builder, Building, Built, Capabilities, Converted, Converting, Error, Event, ImageSet,
+    PlannedEngine,
 };
 use serde::Serialize;
 
@@ -22,6 +23,7 @@ use crate::{Failure, env, exit_code};
 
 /// Arguments of `build`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Args {
     /// A package, an ONNX file, or an encrypted `.etlt` file of NVIDIA TAO
     model: PathBuf,
@@ -65,6 +67,9 @@ pub(crate) struct Args {
     /// Folder for what is built from an ONNX file [default: here]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Print what would be built and by which command, and do nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Build again, also when an earlier build answers
     #[arg(long)]
     fresh: bool,
@@ -114,6 +119,25 @@ struct Engines {
     engines: Vec<Built>,
 }
 
+/// What `--dry-run` prints.
+#[derive(Serialize)]
+struct Plan {
+    engines: Vec<PlannedEngine>,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for planned in &self.engines {
+            let word = if planned.reuse { "reuse" } else { "build" };
+            writeln!(f, "{word}  {} from {}, for {}", planned.engine, planned.source, planned.gpu)?;
+            if let Some(command) = &planned.command {
+                writeln!(f, "       {command}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let cancelled = on_interrupt()?;
     if args.model.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("etlt")) {
@@ -129,8 +153,12 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
         Some(folder) => ImageSet::of_folder(folder)?,
         None => ImageSet::built_in(),
     };
-    let model = args.model.clone();
+    let (model, dry_run) = (args.model.clone(), args.dry_run);
     let options = args.building(images)?;
+    if dry_run {
+        output.result(&Plan { engines: pipeline::plan_build(&model, &options, &builder)? })?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let progress = Progress::new(output);
     let tell = |event: Event<'_>| progress.show(&event);
     let built = pipeline::build(&model, &options, &builder, &cancelled, &tell);
@@ -169,14 +197,14 @@ fn convert(args: &Args, cancelled: &AtomicBool, output: &Output) -> Result<ExitC
         out: args.out.clone().unwrap_or(".".into()),
     };
     let path = env::lookup("PATH");
-    let program = tao_converter::find(path.as_ref().map(AsRef::as_ref));
+    let program = if args.dry_run { None } else { tao_converter::find(path.as_ref().map(AsRef::as_ref)) };
     let progress = Progress::new(output);
     let tell = |event: Event<'_>| progress.show(&event);
     let converted = pipeline::convert_etlt(&args.model, &options, program.as_deref(), cancelled, &tell)?;
     progress.clear();
     let is_made = converted.engine.is_some();
     output.result(&Etlt(converted))?;
-    if is_made {
+    if is_made || args.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
     output.warn("there is no `tao-converter` on this machine: run the command where it is");

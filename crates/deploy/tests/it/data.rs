@@ -276,11 +276,14 @@ pub(crate) fn complete() -> ReportData {
         batch_max: Some(run(64, 29.1, 34.2)),
         checks: vec![Check::of("detections missed (of 31)", "engine, batch 64", 0.0, Bound::AtMost(0.0), "")],
     });
-    let mut rtx = data.measurements.tensorrt.clone().unwrap();
-    (rtx.batch_1, rtx.batch_max, rtx.checks) = (None, None, Vec::new());
-    rtx.engine.path = "benchmarks/engines/shapes-rtdetr_rtx_sm89_dynamic_b64.engine".into();
-    rtx.engine.build.as_mut().unwrap().gpu = "compute capability 8.9".into();
-    data.measurements.rtx_engines = vec![rtx];
+    let rtx = data.measurements.tensorrt.iter().map(|built| {
+        let mut engine = built.engine.clone();
+        engine.path = "benchmarks/engines/shapes-rtdetr_rtx_sm89_dynamic_b64.engine".into();
+        engine.build =
+            engine.build.map(|build| EngineBuild { gpu: "compute capability 8.9".into(), ..build });
+        TensorRt { engine, batch_1: None, batch_max: None, checks: Vec::new() }
+    });
+    data.measurements.rtx_engines = rtx.collect();
     data.measurements.deepstream = Some(DeepStream {
         parser: Some("parser/libnvdsinfer_shapes_rtdetr_parser.so".into()),
         cluster_mode: Some(4),

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::builder::rtx_version;
 use super::history::{self, Past};
 use super::job::{Job, Work, simplified};
+use super::plan::{self, PlannedEngine};
 use super::timing::FIRST_BATCH;
 use super::{Batches, Building, Built, Capabilities, proof, publish};
 use crate::run::{Event, Mode, Run, StepContext};
@@ -34,10 +35,7 @@ pub(super) fn build(
     tell: &dyn Fn(Event<'_>),
 ) -> Result<Vec<Built>, Error> {
     refuse(job.options)?;
-    let targets = match &job.options.targets[..] {
-        [] => vec![Capabilities::of_this_machine()?],
-        targets => targets.to_vec(),
-    };
+    let targets = targets(job.options)?;
     let each = targets.iter().map(|target| {
         if job.cancelled.load(Ordering::Relaxed) {
             return Err(runtime::Error::Cancelled.into());
@@ -46,6 +44,40 @@ pub(super) fn build(
         Maker { builder, job, target }.one(&run)
     });
     each.collect()
+}
+
+/// What would be built, or answered by an earlier build.
+///
+/// # Errors
+/// As [`build`], for what is wrong before anything is built.
+pub(super) fn plan(
+    builder: &tensorrt_rtx::Builder,
+    job: &Job<'_>,
+    store: &Store,
+) -> Result<Vec<PlannedEngine>, Error> {
+    refuse(job.options)?;
+    let targets = targets(job.options)?;
+    let each = targets.iter().map(|target| {
+        let maker = Maker { builder, job, target };
+        let reuse = plan::of(store, job, |run| maker.made(run).map(drop))?;
+        let (engine, _) = maker.engine();
+        Ok(PlannedEngine {
+            engine,
+            source: job.source.path.clone(),
+            gpu: target.words(),
+            command: None,
+            reuse,
+        })
+    });
+    each.collect()
+}
+
+/// What an engine each is built for.
+fn targets(options: &Building) -> Result<Vec<Capabilities>, Error> {
+    match &options.targets[..] {
+        [] => Ok(vec![Capabilities::of_this_machine()?]),
+        targets => Ok(targets.to_vec()),
+    }
 }
 
 /// What only `trtexec` takes.
@@ -84,16 +116,8 @@ struct Made {
 impl Maker<'_> {
     /// The engine: built, its precision read, put in place.
     fn one(&self, run: &Run<'_>) -> Result<Built, Error> {
-        let fixed = self.job.shapes.fixed_batch.map(Batches::only);
-        let batches = fixed.or(self.job.options.batches).unwrap_or(Batches::up_to(FIRST_BATCH));
-        let path =
-            paths::rtx_engine(&self.job.place.name, &self.target.label(), batches.max, fixed.is_some());
-        let mut key = self.job.key(batches)?;
-        key["compute_capabilities"] = json!(self.target.all());
-        key["tensorrt"] = rtx_version(self.builder).into();
-        let made: Made = run.step_for(&path, BUILD, self.job.options.fresh, &key, |context| {
-            self.attempts(batches, context)
-        })?;
+        let (path, batches) = self.engine();
+        let made = self.made(run)?;
         let precisions = proof::precisions(run, made.layers.as_ref(), self.job.options.precision, &path)?;
         let answers = Check::not_run("answers beside those of the graph", &path, NOT_RUN);
         let engine = Engine {
@@ -134,6 +158,23 @@ impl Maker<'_> {
             untimed: Some(NOT_RUN),
             files,
         })
+    }
+
+    /// Its path in the package, and the batches that it takes.
+    fn engine(&self) -> (String, Batches) {
+        let fixed = self.job.shapes.fixed_batch.map(Batches::only);
+        let batches = fixed.or(self.job.options.batches).unwrap_or(Batches::up_to(FIRST_BATCH));
+        let label = self.target.label();
+        (paths::rtx_engine(&self.job.place.name, &label, batches.max, fixed.is_some()), batches)
+    }
+
+    /// The engine itself: the record of an earlier build answers.
+    fn made(&self, run: &Run<'_>) -> Result<Made, Error> {
+        let (path, batches) = self.engine();
+        let mut key = self.job.key(batches)?;
+        key["compute_capabilities"] = json!(self.target.all());
+        key["tensorrt"] = rtx_version(self.builder).into();
+        run.step_for(&path, BUILD, self.job.options.fresh, &key, |context| self.attempts(batches, context))
     }
 
     /// Builds, and once more from the simplified graph when the graph is refused.

@@ -5,6 +5,7 @@ use runtime::tools::trtexec::Trtexec;
 
 use super::job::Job;
 use super::make::Maker;
+use super::plan::{self, PlannedEngine};
 use super::processor::Processor;
 use super::proof::precisions;
 use super::publish::Finished;
@@ -24,16 +25,43 @@ pub(super) fn build(
     store: &Store,
     tell: &dyn Fn(Event<'_>),
 ) -> Result<Vec<Built>, Error> {
-    if !job.options.targets.is_empty() {
-        let reason = "`--compute-capability` is for `--backend tensorrt-rtx`: `trtexec` builds for the GPU that it runs on";
-        return Err(Error::Options(reason.into()));
-    }
+    refuse(job)?;
     let work = |processor: &Processor, tell: &dyn Fn(Event<'_>)| {
         let maker = Maker { trtexec, job, processor };
         one(&maker, &Run::new(store.shared(), job.place.name.as_str(), Mode::Execute, tell))
     };
     let processors = Processor::chosen(&job.options.gpus)?;
     side_by_side::each(&processors, Processor::prefix, work, tell)
+}
+
+/// What would be built first, or answered by an earlier build: which batches follow depends on the figures.
+///
+/// # Errors
+/// As [`build`], for what is wrong before anything is built.
+pub(super) fn plan(trtexec: &Trtexec, job: &Job<'_>, store: &Store) -> Result<Vec<PlannedEngine>, Error> {
+    refuse(job)?;
+    let each = Processor::chosen(&job.options.gpus)?.into_iter().map(|processor| {
+        let maker = Maker { trtexec, job, processor: &processor };
+        let batches = maker.first();
+        let reuse = plan::of(store, job, |run| maker.first_made(run).map(drop))?;
+        Ok(PlannedEngine {
+            engine: maker.engine_path(batches),
+            source: job.source.path.clone(),
+            gpu: processor.gpu.name.clone(),
+            command: Some(maker.command(batches)),
+            reuse,
+        })
+    });
+    each.collect()
+}
+
+/// What only TensorRT for RTX takes.
+fn refuse(job: &Job<'_>) -> Result<(), Error> {
+    if job.options.targets.is_empty() {
+        return Ok(());
+    }
+    let reason = "`--compute-capability` is for `--backend tensorrt-rtx`: `trtexec` builds for the GPU that it runs on";
+    Err(Error::Options(reason.into()))
 }
 
 /// The engine of one graphics processor: built, timed, proven, put in place.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use deploy::{Retry, paths};
+use runtime::tools::Profile;
 use runtime::tools::trtexec::{
     Build, Cause, Event, Failure, Numbers, Phase, Running, Trtexec, workspace_mib,
 };
@@ -32,6 +33,16 @@ pub(super) struct Maker<'a> {
     pub(super) trtexec: &'a Trtexec,
     pub(super) job: &'a Job<'a>,
     pub(super) processor: &'a Processor,
+}
+
+/// What a build reads and writes.
+struct Files<'a> {
+    onnx: &'a Path,
+    engine: &'a Path,
+    layers: &'a Path,
+    /// The times of kernels.
+    times: &'a Path,
+    calibration: Option<&'a Path>,
 }
 
 /// An engine that was built.
@@ -163,22 +174,15 @@ impl Maker<'_> {
         }
         let calibration = self.calibration(work)?;
         let times = self.timing_cache(context.store())?;
-        let build = Build {
+        let profiles = self.job.shapes.profiles(attempt.batches);
+        let files = Files {
             onnx,
             engine: &engine,
-            numbers: match self.job.options.precision {
-                deploy::Precision::Fp32 => Numbers::Fp32,
-                deploy::Precision::Fp16 => Numbers::Fp16,
-                deploy::Precision::Int8 => Numbers::Int8 { calibration: calibration.as_deref() },
-            },
-            profiles: &self.job.shapes.profiles(attempt.batches),
-            workspace_mib: workspace_mib(self.job.options.workspace_mib, self.processor.free_mib),
-            level: attempt.level,
-            timing_cache: Some(&times),
-            layers: Some(&layers),
-            plugins: &self.job.options.plugins,
-            device: self.processor.device,
+            layers: &layers,
+            times: &times,
+            calibration: calibration.as_deref(),
         };
+        let build = self.invocation(&files, &profiles, attempt.level);
         let arguments = build.arguments(self.trtexec.version);
         let running = Running { folder: &work.0, log: &log, limit: PATIENCE, cancelled: self.job.cancelled };
         let tensorrt = self.trtexec.version.to_string();
@@ -202,6 +206,42 @@ impl Maker<'_> {
             command,
             retries: Vec::new(),
         })
+    }
+
+    /// How `trtexec` is called.
+    fn invocation<'b>(&'b self, files: &Files<'b>, profiles: &'b [Profile], level: Option<u32>) -> Build<'b> {
+        Build {
+            onnx: files.onnx,
+            engine: files.engine,
+            numbers: match self.job.options.precision {
+                deploy::Precision::Fp32 => Numbers::Fp32,
+                deploy::Precision::Fp16 => Numbers::Fp16,
+                deploy::Precision::Int8 => Numbers::Int8 { calibration: files.calibration },
+            },
+            profiles,
+            workspace_mib: workspace_mib(self.job.options.workspace_mib, self.processor.free_mib),
+            level,
+            timing_cache: Some(files.times),
+            layers: Some(files.layers),
+            plugins: &self.job.options.plugins,
+            device: self.processor.device,
+        }
+    }
+
+    /// The command that builds an engine for these batches first, with paths that mean something in a package.
+    pub(super) fn command(&self, batches: Batches) -> String {
+        let engine = self.engine_path(batches);
+        let layers = super::layers_path(&engine);
+        let profiles = self.job.shapes.profiles(batches);
+        let files = Files {
+            onnx: Path::new(&self.job.source.path),
+            engine: Path::new(&engine),
+            layers: Path::new(&layers),
+            times: Path::new(paths::TIMING_CACHE),
+            calibration: self.job.source.calibration.is_some().then(|| Path::new(paths::CALIBRATION_CACHE)),
+        };
+        let build = self.invocation(&files, &profiles, self.job.options.level);
+        Trtexec::line(&build.arguments(self.trtexec.version), &str::to_owned)
     }
 
     /// The calibration cache with the version of this TensorRT in its first line: another one's is not taken.

@@ -15,6 +15,7 @@ mod job;
 mod ladder;
 mod look;
 mod make;
+mod plan;
 mod processor;
 mod proof;
 mod publish;
@@ -38,6 +39,7 @@ pub use etlt::{Converted, Converting, convert_etlt};
 pub use into_package::{add_engine, wants_engine};
 pub use look::EngineFacts;
 pub(crate) use look::inspect_engine;
+pub use plan::{PlannedEngine, plan_build};
 pub(crate) use publish::{amend, kept, read_measurements, write};
 
 use crate::run::Event;
@@ -45,7 +47,7 @@ use crate::steps::BUILD;
 use crate::{AllBounds, Error, ExportOptions, ImageSet, Store};
 use job::Job;
 use shapes::Shapes;
-use source::Place;
+use source::{Place, Source};
 
 /// How an engine is to be built.
 #[derive(Debug, Clone)]
@@ -162,19 +164,7 @@ pub fn build(
     cancelled: &Arc<AtomicBool>,
     tell: &dyn Fn(Event<'_>),
 ) -> Result<Vec<Built>, Error> {
-    let mut place = Place::open(model, options.out.as_deref(), &options.describe)?;
-    let mut source = place.source(options.precision, builder, options.calibration.as_deref())?;
-    if let Some((width, height)) = options.size {
-        // Images are made to fit the engine, for the graph that it is compared with too.
-        for input in [&mut place.subject.detector.input, &mut source.detector.input] {
-            (input.width, input.height) = (width, height);
-        }
-    }
-    if let Some(batch) = options.static_batch {
-        source.fix_batch(batch);
-    }
-    let shapes = Shapes::of(&source.model, &source.detector)?;
-    shapes.take(options, &source.path)?;
+    let Opened { place, source, shapes } = Opened::new(model, options, builder)?;
     let waiting = || tell(Event::Note { step: BUILD.name, message: "waits for another run to finish" });
     let store = Store::open(place.store_folder(), &waiting)?;
     let job = Job { place: &place, source: &source, shapes: &shapes, options, cancelled };
@@ -189,6 +179,32 @@ pub fn build(
     };
     all[0].files.extend(files);
     Ok(all)
+}
+
+/// A graph that engines are built from.
+struct Opened {
+    place: Place,
+    source: Source,
+    shapes: Shapes,
+}
+
+impl Opened {
+    fn new(model: &Path, options: &Building, builder: &Builder) -> Result<Self, Error> {
+        let mut place = Place::open(model, options.out.as_deref(), &options.describe)?;
+        let mut source = place.source(options.precision, builder, options.calibration.as_deref())?;
+        if let Some((width, height)) = options.size {
+            // Images are made to fit the engine, for the graph that it is compared with too.
+            for input in [&mut place.subject.detector.input, &mut source.detector.input] {
+                (input.width, input.height) = (width, height);
+            }
+        }
+        if let Some(batch) = options.static_batch {
+            source.fix_batch(batch);
+        }
+        let shapes = Shapes::of(&source.model, &source.detector)?;
+        shapes.take(options, &source.path)?;
+        Ok(Self { place, source, shapes })
+    }
 }
 
 /// Where what an engine's layers are lies.

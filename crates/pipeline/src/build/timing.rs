@@ -76,6 +76,21 @@ impl Maker<'_> {
         Ok(candidates)
     }
 
+    /// The batches that are built first.
+    pub(super) fn first(&self) -> Batches {
+        self.asked().unwrap_or(Batches::up_to(FIRST_BATCH))
+    }
+
+    /// The engine for them.
+    pub(super) fn first_made(&self, run: &Run<'_>) -> Result<Made, Error> {
+        self.make(run, self.first(), self.may_shrink(true))
+    }
+
+    /// One batch only was meant literally.
+    fn may_shrink(&self, wanted: bool) -> bool {
+        wanted && self.job.shapes.fixed_batch.is_none()
+    }
+
     /// The batches that leave no choice.
     fn asked(&self) -> Option<Batches> {
         let fixed = self.job.shapes.fixed_batch.map(Batches::only);
@@ -85,9 +100,7 @@ impl Maker<'_> {
     }
 
     fn candidate(&self, run: &Run<'_>, batches: Batches, may_shrink: bool) -> Result<Candidate, Error> {
-        // One batch only was meant literally.
-        let may_shrink = may_shrink && self.job.shapes.fixed_batch.is_none();
-        let made = self.make(run, batches, may_shrink)?;
+        let made = self.make(run, batches, self.may_shrink(may_shrink))?;
         let at_max = self.job.options.timed.then(|| self.time(run, &made, made.batches.max)).transpose()?;
         Ok(Candidate { made, at_max })
     }

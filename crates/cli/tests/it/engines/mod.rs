@@ -105,9 +105,16 @@ impl Bench {
 #[test]
 fn an_engine_goes_into_its_package_with_figures_checks_and_a_report() {
     let bench = Bench::with_package("QPS=400");
+    let planned = || bench.build(&["models/shapes", "--batch", "1:2:4", "--dry-run", "--json"]).json();
+    let before = planned();
+    assert_eq!((&before["engines"][0]["reuse"], bench.builds()), (&false.into(), 0));
+    assert!(!bench.package("benchmarks/engines").exists());
     let ran = bench.build(&["models/shapes", "--batch", "1:2:4", "--json"]);
     let json = ran.json();
     assert_eq!(json["passed"], true);
+    let after = planned();
+    assert_eq!(after["engines"][0]["reuse"], true);
+    assert_eq!(after["engines"][0]["engine"], json["engines"][0]["engine"]["path"]);
     for file in [
         "benchmarks/engines/shapes_dynamic_b4.engine",
         "benchmarks/engines/shapes_dynamic_b4.layers.json",
@@ -127,6 +134,7 @@ fn an_engine_goes_into_its_package_with_figures_checks_and_a_report() {
     let qps = |key: &str| tensorrt[key]["qps"].as_f64().unwrap();
     assert!((qps("batch_1") - 400.0).abs() < 1e-3 && (qps("batch_max") - 400.0 / 2.56).abs() < 1e-3);
     let command = tensorrt["engine"]["build"]["command"].as_str().unwrap();
+    assert_eq!(before["engines"][0]["command"], command);
     assert!(
         command.starts_with(
             "trtexec --onnx=model/shapes.onnx --saveEngine=benchmarks/engines/shapes_dynamic_b4.engine"

@@ -82,7 +82,11 @@ fn an_engine_is_built_without_a_gpu_and_says_what_was_not_run() {
     let Some(home) = bench("an_engine_is_built_without_a_gpu_and_says_what_was_not_run") else { return };
     let arguments =
         ["--precision", "fp32", "--batch", "1:2:4", "--compute-capability", "8.6,8.9+12.0", "--json"];
+    let planned = || build(home.path(), &[&arguments[..], &["--dry-run"]].concat()).json();
+    assert_eq!(planned()["engines"][0]["reuse"], false);
+    assert!(!home.path().join(ENGINE).exists());
     let ran = build(home.path(), &arguments);
+    assert_eq!(planned()["engines"][0]["reuse"], true);
     let json = ran.json();
     let engines = json["engines"].as_array().unwrap();
     assert_eq!(engines.len(), 2);
@@ -196,7 +200,7 @@ fn what_the_library_prints_is_in_the_log_and_not_in_the_result() {
         ["build", "fine_fp16.onnx", "--backend", "tensorrt-rtx", "--compute-capability", "8.6", "--json"];
     let json = Ran::of(sightline(home.path()).args(build).args(["--batch", "1:2:4"])).json();
     let files = json["engines"][0]["files"].as_array().unwrap();
-    let log = files.iter().find_map(|file| file.as_str().filter(|file| file.ends_with(".log"))).unwrap();
+    let log = files.iter().find_map(|file| file.as_str().filter(|file| file.ends_with("_build.log"))).unwrap();
     let log = fs::read_to_string(home.path().join(log)).unwrap();
     assert!(log.contains("requires precision-lose casting"), "{log}");
 }
