@@ -162,6 +162,13 @@ pub struct TensorRt {
     pub checks: Vec<Check>,
 }
 
+impl TensorRt {
+    /// Whether none of the engine's checks failed. A check that did not run is not a failure.
+    pub fn passed(&self) -> bool {
+        self.checks.iter().all(|check| check.verdict != crate::Verdict::Fail)
+    }
+}
+
 /// A TensorRT engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

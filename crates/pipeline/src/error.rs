@@ -219,11 +219,12 @@ impl Error {
                 | deploy::Error::Option { .. },
             ) => 2,
             Self::Io { source, .. } | Self::Graph(graph::Error::Write(source)) => of_io(source.kind()),
-            Self::NotAModel { .. }
+            Self::Video { source, .. } if source.is_backend_limit() => 30,
+            Self::Video { .. }
+            | Self::NotAModel { .. }
             | Self::NotDescribed { .. }
             | Self::UnknownKind { .. }
             | Self::InFile { .. }
-            | Self::Video { .. }
             | Self::Deploy(deploy::Error::Json { .. } | deploy::Error::Schema { .. }) => 11,
             Self::NoExactGraph { .. } => 10,
             Self::NoEngine { .. } | Self::NoTarget { .. } => 30,

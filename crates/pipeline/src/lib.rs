@@ -55,7 +55,7 @@ pub use {deploy, graph, hub, models, runtime};
 pub use bounds::{AllBounds, BoundChange, Bounds};
 pub use build::{
     BUILDERS, Batches, Builder, Building, Built, Capabilities, Converted, Converting, EngineFacts,
-    PlannedEngine, add_engine, build, convert_etlt, plan_build, wants_engine,
+    PlannedEngine, build, build_best, convert_etlt, name_engine, plan_build, wants_engine,
 };
 pub use calibration_tensors::write_calibration_tensors;
 pub use deployment::{deliver_target, deliver_triton};
@@ -144,6 +144,11 @@ pub fn import(request: &Request, hub: &hub::Config, run: &Run<'_>) -> Result<Imp
     let reports = run.step(REPORT, &facts, |context| report::report(&facts, &delivered.files, context))?;
     if run.mode() == Mode::Execute {
         package::write(&run.store, &folder, &manifest, &measurements, delivered.files, reports)?;
+        // The deployments were made without an engine: one that was built for the package before is named again.
+        if measurements.tensorrt.as_ref().is_some_and(deploy::TensorRt::passed) {
+            name_engine(&folder, request.targets.as_deref(), request.frame)?;
+            return Imported::read(&folder);
+        }
     }
     Ok(Imported { folder, manifest, measurements })
 }

@@ -53,6 +53,14 @@ pub struct Request {
 }
 
 impl Request {
+    /// The first of the images that are checked and measured with.
+    ///
+    /// # Errors
+    /// [`Error::Options`] and [`Error::Io`] for a folder without images.
+    pub fn first_images(&self, count: usize) -> Result<ImageSet, Error> {
+        Ok(Data::open(self)?.images.first(count))
+    }
+
     /// Verification runs on at most this many images: it looks for wrong graphs, not for accuracy.
     const VERIFIED_IMAGES: usize = 8;
     /// The same where numbers were rounded: what differs then is counted, and a count needs more of them.

@@ -13,7 +13,7 @@ use crate::package::write_model;
 use crate::{Error, ImageFile};
 
 /// Runs every image and counts the magnitudes of the inputs and of the values that `is_watched` names, one image after
-/// the other: the memory that it takes is that of one run, whatever the number of images. Unfinished things lie in `work`.
+/// the other: the memory that it takes is that of one run with every watched value kept, whatever the number of images. Unfinished things lie in `work`.
 pub(crate) fn watch(
     model: &Model,
     detector: &Detector,

@@ -263,7 +263,7 @@ impl Error {
                  gstreamer1.0-plugins-good`, and `gstreamer1.0-libav` for H.264"
                     .into(),
             ),
-            Self::Tool { tool: "gst-launch-1.0", reason } if reason.contains("plug-in") || reason.contains("plugin") => Some(
+            _ if self.is_missing_decoder() => Some(
                 "a decoder is missing: `gstreamer1.0-libav` or `gstreamer1.0-plugins-bad` may have it"
                     .into(),
             ),
@@ -281,6 +281,12 @@ impl Error {
         }
     }
 
+    /// Whether `GStreamer` has no element for what is in a video.
+    fn is_missing_decoder(&self) -> bool {
+        let Self::Tool { tool: "gst-launch-1.0", reason } = self else { return false };
+        reason.contains("plug-in") || reason.contains("plugin")
+    }
+
     /// Whether the cause is this machine or this backend, not the graph: another backend may do it.
     pub fn is_backend_limit(&self) -> bool {
         matches!(
@@ -295,7 +301,8 @@ impl Error {
                 | Self::ToolMissing { .. }
                 | Self::ToolUnusable { .. }
                 | Self::LeftOut { .. }
-        ) || matches!(self, Self::Trtexec(failure) if failure.cause.is_of_machine())
+        ) || self.is_missing_decoder()
+            || matches!(self, Self::Trtexec(failure) if failure.cause.is_of_machine())
     }
 }
 

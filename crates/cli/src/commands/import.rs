@@ -11,7 +11,7 @@ use pipeline::deploy::{Manifest, Measurements, PackageName, Precision, Verdict};
 use pipeline::{Built, Calibrating, Error, Event, Imported, Load, Mode, Request, Run, Store};
 use serde::Serialize;
 
-use super::engine::{Engine, Wanted};
+use super::engine::{self, Engine};
 use super::shared::{BoundArgs, CalibrationArgs, ExportArgs, bound, hub_config, number, python, source};
 use crate::args::Size;
 use crate::output::Output;
@@ -98,7 +98,12 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let report = |event: Event<'_>| progress.show(&event);
     let name = pipeline::package_name(&request)?;
     if dry_run {
-        output.result(&Plan { steps: plan(&request, &hub, name.as_str())? })?;
+        let mut steps = plan(&request, &hub, name.as_str())?;
+        if engine == Engine::Auto && engine::builder(&request).is_ok_and(|builder| builder.is_some()) {
+            let because = Some("unless the package has an engine".to_owned());
+            steps.push(PlannedStep { step: "build", reuse: false, because });
+        }
+        output.result(&Plan { steps })?;
         return Ok(ExitCode::SUCCESS);
     }
     let waiting = || output.say("another import works in this folder: waiting for it");
@@ -108,12 +113,13 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     progress.clear();
     let mut made = (imported?, Vec::new());
     if engine == Engine::Auto {
-        // Its own step of the flow opens the store again.
+        // The build opens the store again.
         drop(run);
-        made = Wanted::of(&request).build(made.0, output)?;
+        made = engine::add(made.0, &request, output)?;
     }
-    let (Imported { folder, manifest, measurements }, engines) = made;
-    let passed = manifest.passed() && engines.iter().all(|engine| engine.passed);
+    let (imported, engines) = made;
+    let passed = imported.passed();
+    let Imported { folder, manifest, measurements } = imported;
     output.result(&Summary { package: folder, passed, manifest, measurements, engines })?;
     Ok(exit_code::passed(passed))
 }

@@ -1,10 +1,11 @@
 //! Engines by TensorRT for RTX: one for each target, one after the other. No graphics processor is needed, so nothing is timed
 //! and no answer compared; the precision is read back from what the builder says of its layers.
 
+use std::io::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use deploy::{Check, Engine, EngineBuild, Retry, TensorRt, Verdict, paths};
+use deploy::{Check, Engine, EngineBuild, Retry, TensorRt, paths};
 use runtime::tools::stdout::captured;
 use runtime::tools::tensorrt_rtx::{self, Build};
 use serde::{Deserialize, Serialize};
@@ -61,13 +62,7 @@ pub(super) fn plan(
         let maker = Maker { builder, job, target };
         let reuse = plan::of(store, job, |run| maker.made(run).map(drop))?;
         let (engine, _) = maker.engine();
-        Ok(PlannedEngine {
-            engine,
-            source: job.source.path.clone(),
-            gpu: target.words(),
-            command: None,
-            reuse,
-        })
+        Ok(PlannedEngine { engine, source: job.source_words(), gpu: target.words(), command: None, reuse })
     });
     each.collect()
 }
@@ -151,13 +146,22 @@ impl Maker<'_> {
             backend: tensorrt_rtx::NAME,
             program: self.builder.library().to_owned(),
             gpu: self.target.words(),
-            passed: tensorrt.checks.iter().all(|check| check.verdict != Verdict::Fail),
+            passed: tensorrt.passed(),
             tensorrt,
             tried: Vec::new(),
             peak_gpu_streams: None,
             untimed: Some(NOT_RUN),
             files,
         })
+    }
+
+    /// Keeps what the library printed while it failed, where the log of a finished engine would be.
+    fn keep(&self, printed: &str) -> Result<(), Error> {
+        let path = publish::failed_log_path(&self.engine().0);
+        if printed.is_empty() {
+            return Ok(());
+        }
+        publish::write(&self.job.place.root, &path, |file| file.write_all(printed.as_bytes()))
     }
 
     /// Its path in the package, and the batches that it takes.
@@ -224,7 +228,13 @@ impl Maker<'_> {
         let started = Instant::now();
         // The library's parser prints some warnings on its own.
         let (printed, aside) = captured(|| self.builder.build(&build));
-        let printed = printed?;
+        let printed = match printed {
+            Ok(printed) => printed,
+            Err(error) => {
+                self.keep(&aside)?;
+                return Err(error.into());
+            }
+        };
         let seconds = started.elapsed().as_secs_f64();
         history::remember(context.store(), Past { seconds, ..past });
         Ok(Made {

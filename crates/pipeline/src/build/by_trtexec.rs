@@ -1,6 +1,5 @@
 //! Engines by `trtexec`: one for each graphics processor that was asked for.
 
-use deploy::Verdict;
 use runtime::tools::trtexec::Trtexec;
 
 use super::job::Job;
@@ -46,7 +45,7 @@ pub(super) fn plan(trtexec: &Trtexec, job: &Job<'_>, store: &Store) -> Result<Ve
         let reuse = plan::of(store, job, |run| maker.first_made(run).map(drop))?;
         Ok(PlannedEngine {
             engine: maker.engine_path(batches),
-            source: job.source.path.clone(),
+            source: job.source_words(),
             gpu: processor.gpu.name.clone(),
             command: Some(maker.command(batches)),
             reuse,
@@ -82,7 +81,7 @@ fn one(maker: &Maker<'_>, run: &Run<'_>) -> Result<Built, Error> {
     let peak_gpu_streams = at_max.as_ref().map(|timed| timed.run.streams());
     let (tensorrt, files) =
         maker.publish(run, Finished { made, precisions, parity, batch_1, batch_max: at_max })?;
-    let passed = tensorrt.checks.iter().all(|check| check.verdict != Verdict::Fail);
+    let passed = tensorrt.passed();
     Ok(Built {
         folder: maker.job.place.root.clone(),
         backend: BUILDERS[0],

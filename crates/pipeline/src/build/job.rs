@@ -55,6 +55,14 @@ impl Job<'_> {
         })
     }
 
+    /// What is built from, in words.
+    pub(super) fn source_words(&self) -> String {
+        match self.options.static_batch {
+            Some(batch) => format!("{} with a batch of {batch}", self.source.path),
+            None => self.source.path.clone(),
+        }
+    }
+
     /// The graph to build from: with `--static-batch` a copy whose batch is a number.
     pub(super) fn graph(&self, work: &Work) -> Result<PathBuf, Error> {
         let onnx = &self.source.onnx;

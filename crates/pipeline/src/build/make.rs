@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use super::history::{self, Past};
 use super::job::{Job, Work, simplified};
 use super::ladder::Attempt;
 use super::processor::Processor;
+use super::publish;
 use crate::run::{Run, StepContext};
 use crate::steps::BUILD;
 use crate::{Blob, Digest, Error, Store};
@@ -228,17 +230,17 @@ impl Maker<'_> {
         }
     }
 
-    /// The command that builds an engine for these batches first, with paths that mean something in a package.
+    /// The command that builds an engine for these batches first.
     pub(super) fn command(&self, batches: Batches) -> String {
-        let engine = self.engine_path(batches);
-        let layers = super::layers_path(&engine);
+        let (engine, root) = (self.engine_path(batches), &self.job.place.root);
+        let (layers, times) = (root.join(super::layers_path(&engine)), root.join(paths::TIMING_CACHE));
         let profiles = self.job.shapes.profiles(batches);
         let files = Files {
-            onnx: Path::new(&self.job.source.path),
-            engine: Path::new(&engine),
-            layers: Path::new(&layers),
-            times: Path::new(paths::TIMING_CACHE),
-            calibration: self.job.source.calibration.is_some().then(|| Path::new(paths::CALIBRATION_CACHE)),
+            onnx: &self.job.source.onnx,
+            engine: &root.join(&engine),
+            layers: &layers,
+            times: &times,
+            calibration: self.job.source.calibration.as_deref(),
         };
         let build = self.invocation(&files, &profiles, self.job.options.level);
         Trtexec::line(&build.arguments(self.trtexec.version), &str::to_owned)
@@ -265,13 +267,9 @@ impl Maker<'_> {
 
     /// Keeps what a failed build printed beside the engines.
     fn keep_log(&self, batches: Batches, logs: &[u8]) -> Result<PathBuf, Error> {
-        let stem = self.stem(batches);
-        let engine = self.job.place.root.join(self.engine_path(batches));
-        let folder = engine.parent().unwrap_or(&self.job.place.root);
-        crate::store::create_dir(folder)?;
-        let path = folder.join(format!("{stem}_build.failed.log"));
-        fs::write(&path, logs).map_err(|source| Error::Io { path: path.clone(), source })?;
-        Ok(path)
+        let path = publish::failed_log_path(&self.engine_path(batches));
+        publish::write(&self.job.place.root, &path, |file| file.write_all(logs))?;
+        Ok(self.job.place.root.join(path))
     }
 
     /// Paths of this machine as those of the package.

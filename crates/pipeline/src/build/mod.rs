@@ -36,7 +36,7 @@ pub use batches::Batches;
 pub use builder::{BUILDERS, Builder};
 pub use capabilities::Capabilities;
 pub use etlt::{Converted, Converting, convert_etlt};
-pub use into_package::{add_engine, wants_engine};
+pub use into_package::{build_best, name_engine, wants_engine};
 pub use look::EngineFacts;
 pub(crate) use look::inspect_engine;
 pub use plan::{PlannedEngine, plan_build};
@@ -166,6 +166,7 @@ pub fn build(
 ) -> Result<Vec<Built>, Error> {
     let Opened { place, source, shapes } = Opened::new(model, options, builder)?;
     let waiting = || tell(Event::Note { step: BUILD.name, message: "waits for another run to finish" });
+    crate::store::create_dir(place.store_folder())?;
     let store = Store::open(place.store_folder(), &waiting)?;
     let job = Job { place: &place, source: &source, shapes: &shapes, options, cancelled };
     let mut all = match builder {

@@ -150,6 +150,11 @@ fn log_path(engine: &str) -> String {
     format!("{}_build.log", engine.trim_end_matches(".engine"))
 }
 
+/// Where what was printed by a build that failed lies.
+pub(super) fn failed_log_path(engine: &str) -> String {
+    format!("{}_build.failed.log", engine.trim_end_matches(".engine"))
+}
+
 /// Records an engine in its package and writes the report again.
 pub(super) fn record(package: &Path, tensorrt: &TensorRt, command: &str) -> Result<Vec<String>, Error> {
     amend(package, PURPOSE, command, |measurements| {

@@ -51,9 +51,11 @@ impl Place {
             let root = absolute(model)?;
             return Ok(Self { name: subject.name.parse()?, subject, package: Some(root.clone()), root });
         }
+        // It is made when something goes into it.
         let root = out.unwrap_or(Path::new("."));
-        crate::store::create_dir(root)?;
-        Ok(Self { name: file_name(&subject.name).parse()?, subject, package: None, root: absolute(root)? })
+        let there = std::fs::canonicalize(root).or_else(|_| std::path::absolute(root));
+        let root = there.map_err(|source| Error::Io { path: root.to_owned(), source })?;
+        Ok(Self { name: file_name(&subject.name).parse()?, subject, package: None, root })
     }
 
     /// The folder whose `.sightline` remembers builds.

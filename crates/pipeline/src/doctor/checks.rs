@@ -78,7 +78,7 @@ fn gpu(facts: &Facts) -> Judged {
         format!("{}{memory}, driver {}{capability}", gpu.name, gpu.driver)
     });
     let described: Vec<String> = described.collect();
-    if let (true, Some(reason)) = (described.is_empty(), &facts.broken_driver) {
+    if let (true, None, Some(reason)) = (described.is_empty(), &facts.jetson, &facts.broken_driver) {
         return wrong(
             reason.clone(),
             "the driver is there and does not answer: restart the machine, or install it again for the running kernel",
@@ -208,7 +208,9 @@ fn gstreamer(facts: &Facts) -> Judged {
     }
     match H264_DECODERS.iter().find(|decoder| facts.has(decoder)) {
         Some(decoder) => ok(format!("{version}, H.264 by {decoder}")),
-        None => ok(format!("{version}, without a decoder for H.264 (`gstreamer1.0-libav` has one)")),
+        None => ok(format!(
+            "{version}, without a decoder for H.264 that `run local` can use (`gstreamer1.0-libav` has one)"
+        )),
     }
 }
 
@@ -242,11 +244,15 @@ fn backend(facts: &Facts, name: &str) -> Judged {
 fn triton(facts: &Facts) -> Judged {
     match (&facts.tritonserver, &facts.docker) {
         (Some(server), _) => ok(server.display().to_string()),
+        (None, Some(docker)) if !facts.docker_answers => wrong(
+            format!("`{}` is there, and its daemon does not answer", docker.display()),
+            "start it (`sudo systemctl start docker`), and be in its group (`sudo usermod -aG docker $USER`)",
+        ),
         (None, Some(docker)) => {
             ok(format!("no `tritonserver`, but {} to run `nvcr.io/nvidia/tritonserver` in", docker.display()))
         }
         (None, None) => missing(
-            "neither `tritonserver` nor a docker that answers",
+            "neither `tritonserver` nor docker",
             "install docker with NVIDIA's container toolkit; the package's README for Triton has the command",
         ),
     }
@@ -336,6 +342,7 @@ mod tests {
             backends: vec![("onnxruntime", Err(("not installed".into(), None)))],
             tritonserver: None,
             docker: None,
+            docker_answers: false,
             ros: None,
             ros2: None,
             python: None,
@@ -363,13 +370,14 @@ mod tests {
             deepstream_tensorrt: Some(10),
             gstreamer: Some((
                 "1.20.3".into(),
-                ["decodebin", "videoconvert", "nvinfer", "nvv4l2decoder", "nvv4l2h264enc"].into(),
+                ["decodebin", "videoconvert", "nvinfer", "avdec_h264", "nvv4l2h264enc"].into(),
             )),
             backends: vec![
                 ("onnxruntime", Ok("1.31.1 on it".into())),
                 ("onnxruntime-cuda", Ok("1.31.1 on it".into())),
             ],
             docker: Some("/usr/bin/docker".into()),
+            docker_answers: true,
             ros: Some("humble".into()),
             ros2: Some("/opt/ros/humble/bin/ros2".into()),
             python: Some("3.12.3".into()),
@@ -412,7 +420,7 @@ mod tests {
             facts.gstreamer.as_mut().unwrap().1.remove(element);
             facts
         };
-        let cases: [(&str, Facts, &str); 10] = [
+        let cases: [(&str, Facts, &str); 11] = [
             ("GPU", Facts { broken_driver: failing, ..bare() }, "exit status: 9"),
             ("TensorRT", Facts { nvinfer: vec![older], ..server() }, "8.6.1"),
             ("CUDA", Facts { cuda: Some("12.4".into()), ..server() }, "12.4"),
@@ -425,6 +433,7 @@ mod tests {
             ("DeepStream", without("nvinfer"), "`nvinfer`"),
             ("GStreamer", without("videoconvert"), "videoconvert"),
             ("ROS 2", Facts { ros: None, ..server() }, "not sourced"),
+            ("Triton", Facts { docker_answers: false, ..server() }, "does not answer"),
             ("Python", Facts { python: Some("3.8.10".into()), ..server() }, "3.10"),
             (
                 "disk",
@@ -465,8 +474,8 @@ mod tests {
     #[test]
     fn who_decodes_the_usual_videos_is_said() {
         let mut facts = server();
-        assert!(state(&facts, "GStreamer").1.contains("H.264 by nvv4l2decoder"));
-        facts.gstreamer.as_mut().unwrap().1.remove("nvv4l2decoder");
+        assert!(state(&facts, "GStreamer").1.contains("H.264 by avdec_h264"));
+        facts.gstreamer.as_mut().unwrap().1.remove("avdec_h264");
         let (state, found, _) = state(&facts, "GStreamer");
         assert!(state == State::Ok && found.contains("gstreamer1.0-libav"), "{found}");
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use runtime::Machine;
 use runtime::tools::gst_inspect::GstInspect;
 use runtime::tools::trtexec::{Trtexec, Version};
-use runtime::tools::{nvidia_smi, nvinfer, programs, tao_converter};
+use runtime::tools::{jetson, nvidia_smi, nvinfer, programs, tao_converter};
 
 /// Elements of `GStreamer` that a step may use.
 const ELEMENTS: &[&str] =
@@ -18,9 +18,6 @@ pub(super) const H264_DECODERS: &[&str] =
     &["nvv4l2decoder", "nvh264dec", "avdec_h264", "openh264dec", "vah264dec"];
 /// Where `DeepStream` is installed.
 const DEEPSTREAM: &str = "/opt/nvidia/deepstream/deepstream";
-
-/// Where the firmware says what board this is: also in a container, which does not have the release's file.
-const DEVICE_TREE: &str = "/proc/device-tree/model";
 
 /// Where to look: what only the caller may read.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +65,8 @@ pub(super) struct Facts {
     pub(super) backends: Vec<(&'static str, BackendState)>,
     pub(super) tritonserver: Option<PathBuf>,
     pub(super) docker: Option<PathBuf>,
+    /// Whether docker's daemon answers this user.
+    pub(super) docker_answers: bool,
     pub(super) ros: Option<String>,
     pub(super) ros2: Option<PathBuf>,
     /// Python's version.
@@ -101,11 +100,12 @@ impl Facts {
             (backend.name(), state.map_err(|error| (error.to_string(), error.hint())))
         });
         let nvcc = said(find("nvcc", &["/usr/local/cuda/bin"]), &["--version"]);
+        let docker = find("docker", &[]);
         let python = said(find("python3", &[]), &["--version"]);
         Self {
             machine: Machine::detect(),
             broken_driver: nvidia_smi::gpus().err().map(|error| error.to_string()),
-            jetson: first_line("/etc/nv_tegra_release").or_else(|| jetson_board(Path::new(DEVICE_TREE))),
+            jetson: jetson::release(),
             cuda: nvidia_smi::cuda(path),
             nvcc: nvcc.and_then(|lines| release(&lines)),
             trtexec: trtexec.map(|found| (found.program, found.version)).map_err(|error| error.to_string()),
@@ -119,7 +119,8 @@ impl Facts {
             backends: backends.collect(),
             tritonserver: find("tritonserver", &["/opt/tritonserver/bin"]),
             // Its client says its version only where a daemon answers.
-            docker: find("docker", &[]).filter(|docker| programs::lines(docker, &["version"]).is_some()),
+            docker_answers: docker.as_ref().is_some_and(|docker| programs::answers(docker, &["version"])),
+            docker,
             ros: looking.ros.clone(),
             ros2: find("ros2", &[]),
             python: python.and_then(|lines| lines.first()?.strip_prefix("Python ").map(str::to_owned)),
@@ -147,12 +148,6 @@ fn first_line(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.lines().next()?.trim().to_owned()).filter(|line| !line.is_empty())
 }
 
-/// `NVIDIA Jetson Orin Nano Developer Kit`, with a zero behind it.
-fn jetson_board(model: &Path) -> Option<String> {
-    let text = fs::read_to_string(model).ok()?;
-    Some(text.trim_end_matches('\0').trim().to_owned()).filter(|board| board.contains("Jetson"))
-}
-
 /// `13.0` of `Cuda compilation tools, release 13.0, V13.0.88`.
 fn release(lines: &[String]) -> Option<String> {
     let rest = lines.iter().find_map(|line| line.split_once("release "))?.1;
@@ -164,20 +159,4 @@ fn free(folder: &Path) -> Option<u64> {
     let there = folder.ancestors().find(|folder| folder.exists() && !folder.as_os_str().is_empty());
     let found = rustix::fs::statvfs(there.unwrap_or(Path::new("."))).ok()?;
     found.f_bavail.checked_mul(found.f_frsize)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_board_says_whether_it_is_a_jetson() {
-        let folder = tempfile::tempdir().unwrap();
-        let model = folder.path().join("model");
-        fs::write(&model, "NVIDIA Jetson Orin Nano Developer Kit\0").unwrap();
-        assert_eq!(jetson_board(&model).as_deref(), Some("NVIDIA Jetson Orin Nano Developer Kit"));
-        fs::write(&model, "Raspberry Pi 5 Model B\0").unwrap();
-        assert_eq!(jetson_board(&model), None);
-        assert_eq!(jetson_board(&folder.path().join("none")), None);
-    }
 }

@@ -4,6 +4,7 @@ mod child;
 pub mod deepstream_app;
 pub mod gst_inspect;
 pub mod gst_launch;
+pub mod jetson;
 pub mod make;
 pub mod nvidia_smi;
 pub mod nvinfer;

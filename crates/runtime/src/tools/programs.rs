@@ -10,6 +10,9 @@ use super::child::{self, Heard};
 /// Programs that only say their version: the slowest look through every plug-in at their first call.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Programs that ask another one, which may be far away or ill.
+const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The first program of this name on `path` (the value of `PATH`), else in one of `places`.
 pub fn find(name: &str, path: Option<&OsStr>, places: &[&Path]) -> Option<PathBuf> {
     let on_path = path.into_iter().flat_map(std::env::split_paths);
@@ -28,6 +31,13 @@ pub fn lines(program: &Path, arguments: &[&str]) -> Option<Vec<String>> {
         }
     });
     ended.ok().filter(child::Ended::is_success).map(|_| lines)
+}
+
+/// Whether a program ends well within a few seconds.
+pub fn answers(program: &Path, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    let ended = child::run(command.args(arguments), SHORT_PATIENCE, None, &mut |_| {});
+    ended.is_ok_and(|ended| ended.is_success())
 }
 
 /// Whether there is a file that may be run.

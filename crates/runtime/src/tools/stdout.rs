@@ -27,8 +27,8 @@ struct Aside {
 
 impl Aside {
     fn begin() -> std::io::Result<Self> {
-        let mut stdout = std::io::stdout().lock();
-        stdout.flush()?;
+        let stdout = std::io::stdout();
+        flush();
         let kept = tempfile::tempfile()?;
         let own = rustix::io::fcntl_dupfd_cloexec(&stdout, 0)?;
         rustix::stdio::dup2_stdout(&kept)?;
@@ -36,6 +36,7 @@ impl Aside {
     }
 
     fn end(mut self) -> String {
+        flush();
         let mut bytes = Vec::new();
         // What cannot be read back is lost: it was nobody's result.
         let _ = self.kept.rewind().and_then(|()| self.kept.read_to_end(&mut bytes));
@@ -45,7 +46,36 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        let _ = std::io::stdout().flush();
+        flush();
         let _ = rustix::stdio::dup2_stdout(&self.own);
+    }
+}
+
+/// Writes out what this program and what C libraries have in their buffers for standard output.
+#[expect(unsafe_code, reason = "C's buffers can be reached by C only")]
+fn flush() {
+    // What cannot be written now cannot be later.
+    let _ = std::io::stdout().flush();
+    // SAFETY: a null pointer asks for every stream of C, which takes a lock on each.
+    unsafe {
+        libc::fflush(std::ptr::null_mut());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(unsafe_code, reason = "what C prints is what is wanted")]
+    fn what_c_prints_without_a_line_break_is_captured() {
+        let ((), text) = captured(|| {
+            // SAFETY: a string of C without anything to be formatted.
+            let written = unsafe { libc::printf(c"half a line".as_ptr()) };
+            assert_eq!(written, 11);
+        });
+        assert!(text.contains("half a line"), "{text}");
+        let (seven, text) = captured(|| 7);
+        assert!(seven == 7 && !text.contains("half a line"), "{text}");
     }
 }

@@ -88,11 +88,18 @@ impl Bench {
         serde_json::from_slice(&fs::read(self.package(path)).unwrap()).unwrap()
     }
 
-    /// Two graphics processors, as the driver tells of them.
-    fn drive(&self) {
-        let driver = "#!/bin/sh\ncase $* in *memory.free*) printf '20000\\n21000\\n' ;; *) printf 'A, 24000, 550.1, 8.9\\nB, 24000, 550.1, 8.6\\n' ;; esac\n";
+    /// A driver's program that does this.
+    fn driver(&self, script: &str) {
         fs::copy(self.bin("trtexec"), self.bin("nvidia-smi")).unwrap();
-        fs::write(self.bin("nvidia-smi"), driver).unwrap();
+        fs::write(self.bin("nvidia-smi"), format!("#!/bin/sh\n{script}\n")).unwrap();
+    }
+
+    /// Two graphics processors, as the driver tells of them.
+    fn two_gpus(&self) {
+        self.driver(
+            "case $* in *memory.free*) printf '20000\\n21000\\n' ;; \
+             *) printf 'A, 24000, 550.1, 8.9\\nB, 24000, 550.1, 8.6\\n' ;; esac",
+        );
     }
 
     /// The calls of the script that build an engine.
@@ -134,7 +141,13 @@ fn an_engine_goes_into_its_package_with_figures_checks_and_a_report() {
     let qps = |key: &str| tensorrt[key]["qps"].as_f64().unwrap();
     assert!((qps("batch_1") - 400.0).abs() < 1e-3 && (qps("batch_max") - 400.0 / 2.56).abs() < 1e-3);
     let command = tensorrt["engine"]["build"]["command"].as_str().unwrap();
-    assert_eq!(before["engines"][0]["command"], command);
+    // The plan has the paths of this machine.
+    let planned = before["engines"][0]["command"].as_str().unwrap();
+    let root = fs::canonicalize(bench.package("")).unwrap().display().to_string();
+    for file in ["--onnx=", "--saveEngine=", "--timingCacheFile="].map(|option| format!("{option}{root}")) {
+        assert!(planned.contains(&file), "{file} in {planned}");
+    }
+    assert_eq!(planned.split(' ').count(), command.split(' ').count(), "{planned}");
     assert!(
         command.starts_with(
             "trtexec --onnx=model/shapes.onnx --saveEngine=benchmarks/engines/shapes_dynamic_b4.engine"
@@ -375,9 +388,10 @@ fn an_import_builds_the_engine_where_it_can_and_names_it() {
         Ran::of(command.args(words).args(more))
     };
     // No processor, no engine.
+    bench.driver("exit 9");
     let none = import(&["--json"]).json();
     assert_eq!((none["engines"].as_array().unwrap().len(), bench.builds()), (0, 0));
-    bench.drive();
+    bench.two_gpus();
     let never = import(&["--engine", "never", "--json"]).json();
     assert_eq!((never["engines"].as_array().unwrap().len(), bench.builds()), (0, 0));
     // What fails is told, and the package is whole.
@@ -385,28 +399,39 @@ fn an_import_builds_the_engine_where_it_can_and_names_it() {
     let failed = import(&[]);
     assert_eq!(failed.code, Some(0), "{}", failed.stderr);
     assert!(failed.stderr.contains("the package is whole, but no engine was built"), "{}", failed.stderr);
+    // An engine that answers wrong is no success, and stays none.
+    bench.behave("QPS=40\nWRONG=rows");
+    for _ in 0..2 {
+        let wrong = import(&[]);
+        assert_eq!(wrong.code, Some(40), "{}{}", wrong.stdout, wrong.stderr);
+        assert!(wrong.stdout.contains("rows permuted"), "{}", wrong.stdout);
+    }
+    let config = || fs::read_to_string(bench.package("config/config_infer_primary_shapes.txt")).unwrap();
+    let named = || {
+        config().lines().find_map(|line| Some(line.strip_prefix("model-engine-file=")?.to_owned())).unwrap()
+    };
+    let unnamed = named();
     bench.behave("QPS=40");
     let made = import(&["--json"]).json();
     let engine = &made["engines"][0]["engine"];
     let path = engine["path"].as_str().unwrap();
     assert!(bench.package(path).is_file(), "{path}");
     assert_eq!(made["measurements"]["tensorrt"]["engine"]["path"], path);
-    let config = fs::read_to_string(bench.package("config/config_infer_primary_shapes.txt")).unwrap();
     let name = Path::new(path).file_name().unwrap().to_str().unwrap();
-    assert!(
-        config.lines().any(|line| line.starts_with("model-engine-file=") && line.ends_with(name)),
-        "{config}"
-    );
+    assert!(named().ends_with(name) && named() != unnamed, "{unnamed}, {}", named());
     // An engine that is there stays.
     let builds = bench.builds();
     let again = import(&[]);
     assert_eq!((again.code, bench.builds()), (Some(0), builds), "{}", again.stderr);
+    assert!(named().ends_with(name), "{}", config());
+    let planned = import(&["--dry-run"]);
+    assert!(planned.stdout.contains("build  run (unless the package has an engine)"), "{}", planned.stdout);
 }
 
 #[test]
 fn engines_for_several_gpus_are_built_side_by_side() {
     let bench = Bench::with_package("");
-    bench.drive();
+    bench.two_gpus();
     let arguments = ["models/shapes", "--gpu", "0,1", "--batch", "2", "--no-compare", "--json"];
     let json = bench.build(&arguments).json();
     let paths: Vec<&str> = json["engines"]

@@ -200,7 +200,8 @@ fn what_the_library_prints_is_in_the_log_and_not_in_the_result() {
         ["build", "fine_fp16.onnx", "--backend", "tensorrt-rtx", "--compute-capability", "8.6", "--json"];
     let json = Ran::of(sightline(home.path()).args(build).args(["--batch", "1:2:4"])).json();
     let files = json["engines"][0]["files"].as_array().unwrap();
-    let log = files.iter().find_map(|file| file.as_str().filter(|file| file.ends_with("_build.log"))).unwrap();
+    let log =
+        files.iter().find_map(|file| file.as_str().filter(|file| file.ends_with("_build.log"))).unwrap();
     let log = fs::read_to_string(home.path().join(log)).unwrap();
     assert!(log.contains("requires precision-lose casting"), "{log}");
 }
