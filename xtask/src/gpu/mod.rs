@@ -8,6 +8,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::{Map, Value};
 
@@ -90,13 +91,21 @@ impl Bench<'_> {
             }
         };
         for (form, options) in FORMS {
-            let figures = self.form(&graph, form, options).and_then(|file| self.timed(&file));
-            row.insert((*form).to_owned(), figures.unwrap_or_else(Value::from));
+            let figures =
+                self.told(form, || self.form(&graph, form, options).and_then(|file| self.timed(&file)));
+            row.insert((*form).to_owned(), figures);
         }
-        let peers = self.peers(checkpoint, &graph, precision);
-        row.insert("peers".into(), peers.unwrap_or_else(Value::from));
+        row.insert("peers".into(), self.told("Python", || self.peers(checkpoint, &graph, precision)));
         let _ = std::fs::remove_dir_all(&folder);
         row.into()
+    }
+
+    /// Figures, or why there are none; told when they are there, because time on such a machine is short.
+    fn told(&self, what: &str, figures: impl FnOnce() -> Result<Value, String>) -> Value {
+        let begun = Instant::now();
+        let figures = figures().unwrap_or_else(Value::from);
+        (self.say)(&format!("  {what}, {:.0} s: {figures}", begun.elapsed().as_secs_f64()));
+        figures
     }
 
     fn sightline(&self, job: &str) -> Command {
