@@ -35,11 +35,15 @@ impl Aside {
         Ok(Self { own, kept })
     }
 
-    fn end(mut self) -> String {
-        flush();
+    fn end(self) -> String {
         let mut bytes = Vec::new();
+        let mut kept = self.kept.try_clone();
+        // Put back first: whoever writes now does not write into what is read.
+        drop(self);
         // What cannot be read back is lost: it was nobody's result.
-        let _ = self.kept.rewind().and_then(|()| self.kept.read_to_end(&mut bytes));
+        if let Ok(kept) = &mut kept {
+            let _ = kept.rewind().and_then(|()| kept.read_to_end(&mut bytes));
+        }
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
@@ -64,18 +68,32 @@ fn flush() {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
+    const CHILD: &str = "tools::stdout::tests::prints_as_c_does";
+
+    /// In a process of its own: the harness writes to standard output beside the tests.
     #[test]
-    #[expect(unsafe_code, reason = "what C prints is what is wanted")]
     fn what_c_prints_without_a_line_break_is_captured() {
-        let ((), text) = captured(|| {
-            // SAFETY: a string of C without anything to be formatted.
-            let written = unsafe { libc::printf(c"half a line".as_ptr()) };
-            assert_eq!(written, 11);
-        });
-        assert!(text.contains("half a line"), "{text}");
-        let (seven, text) = captured(|| 7);
-        assert!(seven == 7 && !text.contains("half a line"), "{text}");
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let ran =
+            child.args(["--exact", CHILD, "--ignored", "--nocapture", "--test-threads=1"]).output().unwrap();
+        let text = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && text.contains("1 passed"), "{text}");
+        assert!(text.contains("after") && !text.contains("half a line"), "{text}");
+    }
+
+    #[test]
+    #[ignore = "run by the test above"]
+    #[expect(unsafe_code, reason = "what C prints is what is wanted")]
+    fn prints_as_c_does() {
+        // SAFETY: strings of C without anything to be formatted.
+        let print = |text: &std::ffi::CStr| unsafe { libc::printf(text.as_ptr()) };
+        let (written, text) = captured(|| print(c"half a line"));
+        assert_eq!((written, text.as_str()), (11, "half a line"));
+        assert_eq!(captured(|| 7), (7, String::new()));
+        print(c"after");
     }
 }
