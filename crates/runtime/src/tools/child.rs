@@ -16,6 +16,8 @@ const LONGEST: u64 = 1 << 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether the program was called off; the caller hears of the time as often.
 const TICK: Duration = Duration::from_millis(200);
+/// How long lines are waited for that it printed before it was ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +101,7 @@ pub(super) fn run_on(
         std::thread::spawn(move || forward(output, complains, &sender));
     }
     drop(sender);
-    let (mut lines, mut complaint) = (VecDeque::new(), None);
+    let mut said = Said::default();
     let is_cancelled = || cancelled.is_some_and(|flag| flag.load(Ordering::Relaxed));
     let stopped = loop {
         if is_cancelled() {
@@ -110,17 +112,7 @@ pub(super) fn run_on(
             break Some(Ending::TimedOut);
         }
         match receiver.recv_timeout(left.min(TICK)) {
-            Ok((line, complains)) => {
-                tell(Heard::Line(&line));
-                let line: String = line.chars().take(WIDEST).collect();
-                if complains && !line.trim().is_empty() {
-                    complaint = Some(line.clone());
-                }
-                lines.push_back(line);
-                if lines.len() > KEPT {
-                    lines.pop_front();
-                }
-            }
+            Ok((line, complains)) => said.keep(&line, complains, tell),
             Err(RecvTimeoutError::Disconnected) => break None,
             Err(RecvTimeoutError::Timeout) => tell(Heard::Tick),
         }
@@ -128,11 +120,38 @@ pub(super) fn run_on(
     let ending = match stopped {
         Some(ending) => {
             child.end()?;
+            // What it had printed by then belongs to its log.
+            let until = Instant::now() + LAST_WORDS;
+            let left = || until.saturating_duration_since(Instant::now());
+            while let Ok((line, complains)) = receiver.recv_timeout(left()) {
+                said.keep(&line, complains, tell);
+            }
             ending
         }
         None => child.wait(deadline.max(Instant::now() + PATIENCE), is_cancelled)?,
     };
-    Ok(Ended { ending, lines: lines.into(), complaint })
+    Ok(Ended { ending, lines: said.lines.into(), complaint: said.complaint })
+}
+
+/// The last lines of what it said.
+#[derive(Default)]
+struct Said {
+    lines: VecDeque<String>,
+    complaint: Option<String>,
+}
+
+impl Said {
+    fn keep(&mut self, line: &str, complains: bool, tell: &mut dyn FnMut(Heard<'_>)) {
+        tell(Heard::Line(line));
+        let line: String = line.chars().take(WIDEST).collect();
+        if complains && !line.trim().is_empty() {
+            self.complaint = Some(line.clone());
+        }
+        self.lines.push_back(line);
+        if self.lines.len() > KEPT {
+            self.lines.pop_front();
+        }
+    }
 }
 
 /// A child and what it starts; both are ended when this is dropped before they are done.
