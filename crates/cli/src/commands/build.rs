@@ -143,9 +143,9 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     if args.model.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("etlt")) {
         return convert(&args, &cancelled, output);
     }
-    if !args.model.exists() {
-        let missing = std::io::ErrorKind::NotFound.into();
-        return Err(Error::Io { path: args.model, source: missing }.into());
+    // A missing model is told before a missing builder.
+    if let Err(source) = std::fs::metadata(&args.model) {
+        return Err(Error::Io { path: args.model, source }.into());
     }
     let builder = args.builder()?;
     output.say(&format!("    build  TensorRT {} ({})", builder.version(), builder.place().display()));
@@ -164,7 +164,8 @@ pub(crate) fn run(args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let built = pipeline::build(&model, &options, &builder, &cancelled, &tell);
     progress.clear();
     let engines = built?;
-    if model.is_dir() {
+    // Deployments run the engine of this machine.
+    if model.is_dir() && matches!(builder, Builder::Trtexec(_)) {
         output.say(&format!(
             "    build  `sightline deploy {}` names this engine in the deployments",
             model.display()

@@ -168,6 +168,7 @@ fn a_package_reports_its_engines() {
             sightline(home.path()).args(words).args(["--compute-capability", capabilities]).args(more),
         );
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("sightline deploy"), "{}", ran.stderr);
     };
     build("8.6,8.9", &[]);
     build("8.9", &["--fresh"]);
