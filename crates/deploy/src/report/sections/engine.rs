@@ -25,10 +25,18 @@ pub(super) fn build(data: &ReportData) -> Section {
             rows.extend(model::engine_rows(tensorrt));
             None
         }
-        None => Some(missing(data, "No engine was built.", Missing::TensorRt)),
+        None => Some(missing(data, none_here(data), Missing::TensorRt)),
     };
     let table = (!rows.is_empty()).then(|| Block::Table(Table::facts(rows)));
     section(4, "Engine Build Summary", [table, absent, rtx(&data.measurements.rtx_engines)])
+}
+
+/// What is said without an engine of this machine; there may be some for others.
+fn none_here(data: &ReportData) -> &'static str {
+    match &data.measurements.rtx_engines[..] {
+        [] => "No engine was built.",
+        _ => "No engine was built for this machine.",
+    }
 }
 
 /// What was built for machines with RTX GPUs, which needs none here.
